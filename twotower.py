@@ -1,0 +1,79 @@
+"""The `twotower` command: one root on which every package hangs its commands.
+
+The three packages do not import each other and this root imports none of them until a command runs, so
+`twotower --help` answers at once and `pip install twotower` (the client alone) needs no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+
+import click
+
+
+@dataclass(frozen=True)
+class _Command:
+    """Where a command lives and what `twotower --help` says about it."""
+
+    module: str
+    attribute: str
+    help: str
+    extra: str | None = None
+
+
+# In the order in which the data flows.
+_COMMANDS = {
+    "fetch": _Command("beam_pipelines.cli", "fetch", "Download the example data and the text encoder.", "beam"),
+    "features": _Command("beam_pipelines.cli", "features", "Turn raw events and items into a dataset directory.", "beam"),
+    "train": _Command("trainer.cli", "train", "Train the two-tower model on a dataset directory.", "train"),
+    "evaluate": _Command("trainer.cli", "evaluate", "Rank the whole catalogue for held-out events, beside baselines.", "train"),
+    "export": _Command("trainer.cli", "export", "Write the SavedModel that a server loads.", "train"),
+    "index": _Command("trainer.cli", "index", "Change the catalogue of an exported model without training.", "train"),
+    "serve": _Command("serving.server.cli", "serve", "Serve SavedModels over gRPC, as TensorFlow Serving does.", "server"),
+    "status": _Command("serving.cli", "status", "Show which versions of a model a server has."),
+    "recommend": _Command("serving.cli", "recommend", "Ask a server for recommendations."),
+    "rank": _Command("serving.cli", "rank", "Ask a server to order given items for a user."),
+    "similar": _Command("serving.cli", "similar", "Ask a server for items like a given one."),
+    "embed": _Command("serving.cli", "embed", "Ask a server for the vector of a query or an item."),
+}
+
+
+class _LazyGroup(click.Group):
+    """Lists commands from the table above and imports a command's module only to run it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = _COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        try:
+            module = importlib.import_module(entry.module)
+        except ModuleNotFoundError as error:
+            if entry.extra is None or (error.name or "").split(".")[0] in ("beam_pipelines", "trainer", "serving"):
+                raise
+            raise click.ClickException(
+                f"`twotower {cmd_name}` needs the package {error.name!r}, which is not installed. "
+                f"Install it with: pip install 'twotower[{entry.extra}]'"
+            ) from None
+        command: click.Command = getattr(module, entry.attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in _COMMANDS.items()])
+
+
+@click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="twotower")
+def main() -> None:
+    """From raw events and item text to recommendations over gRPC.
+
+    Each command has its own --help; docs/architecture.md shows how they follow one another.
+    """
+
+
+if __name__ == "__main__":
+    main()
