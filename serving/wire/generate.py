@@ -6,6 +6,9 @@ shipped, and no generated Python is, so one file serves every protobuf runtime f
 
 from __future__ import annotations
 
+import importlib.util
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -17,25 +20,31 @@ def compile_descriptors() -> bytes:
     """Returns the serialized FileDescriptorSet of all `.proto` files and what they import.
 
     Raises:
-        RuntimeError: a `.proto` file does not compile; the compiler's complaint is on standard error.
+        RuntimeError: grpcio-tools is not installed, or a `.proto` file does not compile.
     """
-    from grpc_tools import protoc  # type: ignore[import-untyped]
-
-    well_known = Path(protoc.__file__).parent / "_proto"
     names = sorted(f"twotower/wire/{path.name}" for path in (HERE / "protos").glob("*.proto"))
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "descriptors.binpb"
-        arguments = [
-            "protoc",
+        # In a process of its own: the compiler's C++ library crashes beside TensorFlow's.
+        command = [
+            *(sys.executable, "-m", "grpc_tools.protoc"),
             f"--proto_path=twotower/wire={HERE / 'protos'}",
-            f"--proto_path={well_known}",
+            f"--proto_path={_well_known_protos()}",
             "--include_imports",
             f"--descriptor_set_out={out}",
             *names,
         ]
-        if protoc.main(arguments) != 0:
-            raise RuntimeError(f"protoc refused one of {names}; its message is above on standard error.")
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"protoc refused one of {', '.join(names)}: {done.stderr.strip()}")
         return out.read_bytes()
+
+
+def _well_known_protos() -> Path:
+    spec = importlib.util.find_spec("grpc_tools")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("grpcio-tools is not installed; install it with: pip install 'twotower[dev]'")
+    return Path(spec.origin).parent / "_proto"
 
 
 def main() -> None:
