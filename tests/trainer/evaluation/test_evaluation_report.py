@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from trainer.evaluation.queries import EvaluationQueries
+from trainer.evaluation.ranking import EvaluationResult, ItemFacts, evaluate
+from trainer.evaluation.report import Measured, build_report, read_report, write_report
+from trainer.evaluation.tables import print_report
+
+COUNTS = np.array([9, 3, 3, 2, 1, 0])
+
+
+@pytest.fixture
+def queries() -> EvaluationQueries:
+    rng = np.random.default_rng(0)
+    return EvaluationQueries.from_sequences(rng.integers(0, 6, 60), np.arange(0, 61, 6), np.full(10, 4))
+
+
+def measured(name: str, queries: EvaluationQueries, scores: np.ndarray, kind="baseline") -> Measured:
+    result = evaluate(queries, lambda a, b: scores[a:b], ks=(2, 4), facts=ItemFacts(COUNTS))
+    return Measured(name, result, kind, {"depth": 2}, {"evaluate": 0.5})
+
+
+@pytest.fixture
+def report(queries):
+    oracle = np.eye(6, dtype=np.float32)[queries.target_items()]
+    noise = np.random.default_rng(1).random((len(queries), 6)).astype(np.float32)
+    rows = [measured("oracle", queries, oracle, "model"), measured("noise", queries, noise)]
+    return build_report(queries, rows, COUNTS, run={"protocol": "by_time"})
+
+
+def test_report_holds_every_row_on_the_same_queries(report):
+    assert [model["name"] for model in report["models"]] == ["oracle", "noise"]
+    assert report["queries"] == {"count": 20, "users": 10, "dropped_targets": 0, "mean_history": 4.5}
+    assert report["catalogue"] == {"items": 6, "with_training_events": 5}
+    oracle, noise = report["models"]
+    assert oracle["metrics"]["ndcg@2"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    cell = noise["metrics"]["recall@2"]
+    assert cell["low"] < cell["value"] < cell["high"]
+    assert set(noise["metrics"]["coverage@2"]) == {"value"}
+
+
+def test_slices_add_up_to_the_mean(report):
+    for model in report["models"]:
+        items = {name: cell for name, cell in model["slices"].items() if name.startswith("item")}
+        total = sum(cell["queries"] * cell["ndcg@2"]["value"] for cell in items.values())
+        assert sum(cell["queries"] for cell in items.values()) == 20
+        assert total / 20 == pytest.approx(model["metrics"]["ndcg@2"]["value"])
+
+
+def test_the_model_is_compared_with_every_baseline(report):
+    recall, ndcg = report["comparisons"]
+    assert (recall["metric"], ndcg["metric"]) == ("recall@2", "ndcg@2")
+    assert (ndcg["first"], ndcg["second"]) == ("oracle", "noise")
+    values = [model["metrics"]["ndcg@2"]["value"] for model in report["models"]]
+    assert ndcg["difference"] == pytest.approx(values[0] - values[1])
+    assert 0 < ndcg["p_value"] < 0.05
+
+
+def test_a_written_report_reads_back_and_nothing_is_left_beside_it(report, tmp_path):
+    path = tmp_path / "deep" / "evaluation.json"
+    write_report(report, path)
+    write_report(report, path)
+    assert read_report(path) == report
+    assert [entry.name for entry in path.parent.iterdir()] == ["evaluation.json"]
+
+
+def test_a_failed_write_leaves_the_old_report(report, tmp_path):
+    path = tmp_path / "evaluation.json"
+    write_report(report, path)
+    with pytest.raises(TypeError):
+        write_report({**report, "run": {"bad": object()}}, path)
+    assert read_report(path) == report
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_other_files_are_refused(tmp_path):
+    path = tmp_path / "evaluation.json"
+    path.write_text(json.dumps({"format": "twotower-evaluation", "version": 99}))
+    with pytest.raises(ValueError, match=r"', 99\), expected .* `twotower evaluate`"):
+        read_report(path)
+    path.write_text("[]")
+    with pytest.raises(ValueError, match="not an evaluation report"):
+        read_report(path)
+
+
+def test_rows_must_fit_the_queries(queries):
+    short = EvaluationResult(np.ones(3, np.int64), np.zeros(6, np.int64), {}, (2, 4), 2)
+    with pytest.raises(ValueError, match="'short' was measured on 3 queries"):
+        build_report(queries, [Measured("short", short)], COUNTS)
+    with pytest.raises(ValueError, match="different names"):
+        build_report(queries, [Measured("a", short), Measured("a", short)], COUNTS)
+
+
+def test_tables_show_every_model_slice_and_metric(report):
+    out = io.StringIO()
+    print_report(report, Console(file=out, width=200), "by_time")
+    text = out.getvalue()
+    assert "by_time: 20 queries of 10 users, 6 items ranked, items of the history left out" in text
+    for expected in ("oracle", "noise", "NDCG@4", "Coverage@2", "Novelty@2", "item: cold", "oracle - noise"):
+        assert expected in text
+    assert f"{report['models'][1]['metrics']['recall@2']['value']:.4f} ±" in text
