@@ -14,9 +14,18 @@ from serving.wire._pool import POOL
 _FILES = sorted(path.name for path in (generate.HERE / "protos").glob("*.proto"))
 
 # Messages of the package tensorflow; the others are in tensorflow.serving.
-_TENSORFLOW = set(
-    "TensorProto TensorShapeProto Example Feature Features BytesList FloatList Int64List SignatureDef TensorInfo".split()
-)
+_TENSORFLOW = {
+    "TensorProto",
+    "TensorShapeProto",
+    "Example",
+    "Feature",
+    "Features",
+    "BytesList",
+    "FloatList",
+    "Int64List",
+    "SignatureDef",
+    "TensorInfo",
+}
 # Messages whose sources the tensorflow-serving-api package does not ship.
 _NOT_SHIPPED = {"BatchingParameters", "SSLConfig", "PrometheusConfig", "MonitoringConfig"}
 # A message there, raw bytes here: the same wire type, and nobody looks inside.
