@@ -29,6 +29,7 @@ _COMMANDS = {
     "train": _Command("trainer.cli", "train", "Train the two-tower model on a dataset directory.", "train"),
     "evaluate": _Command("trainer.cli", "evaluate", "Rank the whole catalogue for held-out events, beside baselines.", "train"),
     "export": _Command("trainer.cli", "export", "Write the SavedModel that a server loads.", "train"),
+    "lint-model": _Command("trainer.lint.cli", "lint_model", "Check a SavedModel against a TensorFlow Serving release.", "train"),
     "index": _Command("trainer.cli", "index", "Change the catalogue of an exported model without training.", "train"),
     "serve": _Command("serving.server.cli", "serve", "Serve SavedModels over gRPC, as TensorFlow Serving does.", "server"),
     "status": _Command("serving.cli", "status", "Show which versions of a model a server has."),

@@ -1,0 +1,78 @@
+"""`twotower lint-model`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from trainer.lint.findings import Finding
+from trainer.lint.lint import lint
+from trainer.lint.ops import releases
+from trainer.lint.saved_model import SAVED_MODEL_FILE
+
+_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
+
+
+@click.command("lint-model")
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--serving",
+    default=releases()[-1],
+    show_default=True,
+    type=click.Choice(releases()),
+    help="The release of TensorFlow Serving that will load the model.",
+)
+@click.option("--strict", is_flag=True, help="Fail on warnings too.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as one JSON list.")
+def lint_model(directory: Path, serving: str, strict: bool, as_json: bool) -> None:
+    """Check whether a stock TensorFlow Serving loads and batches a SavedModel.
+
+    DIRECTORY holds saved_model.pb, or versions of a model, of which the newest is checked. Exits with 1 if
+    there is an error.
+    """
+    folder = _newest_version(directory)
+    try:
+        findings = lint(folder, serving)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+    if as_json:
+        click.echo(json.dumps([finding.as_dict() for finding in findings], indent=1))
+    else:
+        _show(folder, serving, findings)
+    failing = {"error", "warning"} if strict else {"error"}
+    if any(finding.severity in failing for finding in findings):
+        raise SystemExit(1)
+
+
+def _newest_version(directory: Path) -> Path:
+    if (directory / SAVED_MODEL_FILE).is_file():
+        return directory
+    versions = [child for child in directory.iterdir() if child.name.isdecimal() and child.is_dir()]
+    if not versions:
+        raise click.ClickException(
+            f"{directory} holds neither {SAVED_MODEL_FILE} nor a version of a model, "
+            "which is a folder named by a number"
+        )
+    return max(versions, key=lambda child: int(child.name))
+
+
+def _show(folder: Path, serving: str, findings: list[Finding]) -> None:
+    console = Console()
+    if findings:
+        table = Table(title=f"{folder} on TensorFlow Serving {serving}", show_lines=True)
+        for column in ("severity", "check", "where", "what"):
+            table.add_column(column, overflow="fold")
+        for finding in findings:
+            table.add_row(
+                f"[{_STYLES[finding.severity]}]{finding.severity}[/]",
+                finding.check,
+                finding.where,
+                finding.message,
+            )
+        console.print(table)
+    counts = {kind: sum(finding.severity == kind for finding in findings) for kind in _STYLES}
+    console.print(", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in counts.items()))
