@@ -1,0 +1,84 @@
+"""The commands `twotower fetch` and `twotower features`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from beam_pipelines.config import RunConfig, load_config
+from beam_pipelines.errors import ConfigError, PipelineError
+from beam_pipelines.settings import Protocol
+
+_CONFIG = click.argument("config", type=click.Path(path_type=Path))
+
+
+@contextlib.contextmanager
+def friendly_errors() -> Iterator[None]:
+    """Turns errors that the user can mend into a message without a traceback."""
+    try:
+        yield
+    except PipelineError as error:
+        raise click.ClickException(str(error)) from None
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def features() -> None:
+    """Turn raw events and items into a dataset directory."""
+
+
+@features.command(context_settings={"ignore_unknown_options": True})
+@_CONFIG
+@click.option(
+    "--split", "protocol", type=click.Choice(["leave_last_out", "by_time"]), help="Only this split protocol."
+)
+@click.option("--overwrite", is_flag=True, help="Replace a dataset that is already there.")
+@click.option("--data", "data_dir", help="Folder with the input files, instead of the config's data_dir.")
+@click.option("--max-reject-rate", type=click.FloatRange(0, 1), help="Instead of the config's.")
+@click.argument("beam_arguments", nargs=-1, type=click.UNPROCESSED)
+def build(
+    config: Path,
+    protocol: Protocol | None,
+    overwrite: bool,
+    data_dir: str | None,
+    max_reject_rate: float | None,
+    beam_arguments: tuple[str, ...],
+) -> None:
+    """Build the datasets that CONFIG describes.
+
+    BEAM_ARGUMENTS after -- go to Apache Beam: --runner, --direct_num_workers, --project, ...
+    """
+    from beam_pipelines.build import build_dataset
+    from beam_pipelines.show import print_built
+
+    console = Console()
+    with friendly_errors():
+        run = load_config(config)
+        if max_reject_rate is not None and run.features is not None:
+            changed = run.features.model_copy(update={"max_reject_rate": max_reject_rate})
+            run = RunConfig(run.path, run.name, run.work_dir, run.fetch, changed)
+        folder = data_directory(run, data_dir)
+        for one in [protocol] if protocol else run.required_features().splits:
+            with console.status(f"Building {run.dataset_dir(one)} ..."):
+                built = build_dataset(run, one, folder, overwrite, beam_arguments)
+            print_built(console, built)
+
+
+def data_directory(run: RunConfig, given: str | None) -> str:
+    """Where relative input files lie: the option, else the config's data_dir, else <work_dir>/raw.
+
+    Raises:
+        ConfigError: data_dir names an environment variable that is not set.
+    """
+    folder = given or run.required_features().data_dir or str(run.work_dir / "raw")
+    expanded = os.path.expandvars(folder)
+    if "$" in expanded:
+        raise ConfigError(
+            f"{run.path}: features.data_dir is {folder!r}, and that environment variable is not set. "
+            "Set it, or give the folder with --data."
+        )
+    return expanded

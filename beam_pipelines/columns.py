@@ -1,0 +1,94 @@
+"""How a config says where a value comes from: a column's name, a constant, a join or a template, then clean-up."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+Clean = Literal["strip", "lower", "upper", "squeeze", "slug", "integer"]
+
+
+class ColumnSpec(BaseModel):
+    """Text from one row: exactly one of `column`, `constant`, `join`, `template`, then `clean` and `map`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    column: str | None = Field(None, description="Name of the input column.")
+    constant: str | None = Field(None, description="The same text for every row.")
+    join: tuple[str, ...] | None = Field(None, description="Columns whose texts are joined with `separator`.")
+    separator: str = Field("", description="Between the parts of `join`.")
+    template: str | None = Field(
+        None,
+        description="Text with {column} in it; a part in [square brackets] is left out where a column in it "
+        "is empty. Write [[ ]] {{ }} for the characters themselves.",
+    )
+    clean: tuple[Clean, ...] = Field(
+        (),
+        description="Clean-up in this order: strip (white space around), squeeze (runs of white space to one "
+        "space), lower, upper, slug (everything but letters and digits to one hyphen), integer (17850.0 to 17850).",
+    )
+    map: dict[str, str] | None = Field(
+        None,
+        description='Replaces whole values; a value that is not in it is refused unless it has the key "*".',
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ColumnSpec:
+        given = [k for k in ("column", "constant", "join", "template") if getattr(self, k) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of column, constant, join, template; found {given or 'none'}")
+        return self
+
+
+class NumberSpec(ColumnSpec):
+    """A float32 from one row."""
+
+    default: float | None = Field(
+        None, description="Stands in for a missing number; without it the median over training."
+    )
+    quantiles: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="Number of equal-count buckets whose boundaries stats.json gives; 0: none.",
+    )
+
+
+class ListSpec(ColumnSpec):
+    """A list of categories from one row."""
+
+    split: str | None = Field(None, description="Separates the values; without it the text is one value.")
+
+
+class VectorSpec(ColumnSpec):
+    """A precomputed float vector from one row: a JSON list, a Parquet list, or numbers with a separator."""
+
+    length: int = Field(ge=1, description="Number of floats that every vector must have.")
+    split: str = Field(" ", description="Separates the numbers where the column is text and no JSON list.")
+
+
+class TimeSpec(ColumnSpec):
+    """A point in time from one row."""
+
+    unit: Literal["s", "ms", "us", "ns"] = Field(
+        "s", description="Unit of numbers, counted from 1970-01-01 UTC."
+    )
+    format: str | None = Field(
+        None,
+        description='strptime pattern such as "%d/%m/%Y %H:%M", or "iso" for ISO 8601; without it: numbers.',
+    )
+    timezone: str = Field(
+        "UTC", description="Time zone of texts that do not name their own, e.g. Europe/London."
+    )
+
+
+def _from_name(value: Any) -> Any:
+    return {"column": value} if isinstance(value, str) else value
+
+
+Text = Annotated[ColumnSpec, BeforeValidator(_from_name)]
+Number = Annotated[NumberSpec, BeforeValidator(_from_name)]
+Categories = Annotated[ListSpec, BeforeValidator(_from_name)]
+Vector = Annotated[VectorSpec, BeforeValidator(_from_name)]
+Time = Annotated[TimeSpec, BeforeValidator(_from_name)]

@@ -1,0 +1,122 @@
+"""Which columns the tables of a dataset have, from the settings alone."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pyarrow as pa
+
+from beam_pipelines.contract import Feature, Role, Schema, vocabulary_file
+from beam_pipelines.settings import FeatureSettings
+
+_EVENT_FEATURES: tuple[tuple[str, Literal["string", "float32"], str], ...] = (
+    ("event", "string", "Kind of each event."),
+    ("value", "float32", "Label of each event: a rating, a quantity or a duration."),
+    ("weight", "float32", "How much each event counts in training."),
+    ("query_text", "string", "What the user had typed before each event."),
+)
+
+
+def has_time(settings: FeatureSettings) -> bool:
+    """Events have a time, not just an order."""
+    return settings.events.timestamp is not None
+
+
+def event_features(settings: FeatureSettings) -> tuple[str, ...]:
+    """Names of the optional columns of the events that reach the dataset, in order."""
+    events, dropped = settings.events, settings.privacy.drop_roles
+    mapped = {
+        "event": events.event is not None,
+        "value": events.value is not None,
+        "weight": events.weight is not None or events.event_weights is not None,
+        "query_text": events.query_text is not None,
+    }
+    return tuple(name for name, present in mapped.items() if present and name not in dropped)
+
+
+def item_table(settings: FeatureSettings) -> pa.Schema:
+    """Columns of the item table; strings, lists of strings, float32, fixed-size lists of float32."""
+    fields = [pa.field("item_id", pa.string())]
+    items = settings.items
+    if items is not None:
+        fields += [pa.field(n, pa.string()) for n in ("title", "text") if getattr(items, n) is not None]
+        fields += [pa.field(n, pa.list_(pa.string())) for n in items.categories]
+        fields += [pa.field(n, pa.float32()) for n in items.numerics]
+        fields += [pa.field(n, pa.list_(pa.float32(), v.length)) for n, v in items.vectors.items()]
+    return pa.schema(fields)
+
+
+def user_table(settings: FeatureSettings) -> pa.Schema:
+    """Columns of the user features."""
+    users, dropped = settings.users, settings.privacy.drop_roles
+    fields = []
+    if users is not None and "user_category" not in dropped:
+        fields += [pa.field(n, pa.string()) for n in users.categories]
+    if users is not None and "user_numeric" not in dropped:
+        fields += [pa.field(n, pa.float32()) for n in users.numerics]
+    return pa.schema(fields)
+
+
+def dataset_schema(settings: FeatureSettings, defaults: dict[str, float]) -> Schema:
+    """The dataset's schema.
+
+    Args:
+        settings: of the features.
+        defaults: for missing numbers, by feature.
+    """
+    return Schema(_item_features(settings, defaults), _sequence_features(settings, defaults))
+
+
+def _item_features(settings: FeatureSettings, defaults: dict[str, float]) -> tuple[Feature, ...]:
+    features = [_item_id((), "Identifies the item.")]
+    items = settings.items
+    if items is None:
+        return tuple(features)
+    if items.title is not None:
+        features.append(Feature("title", "string", (), "item_title", "Name of the item, for people.", ""))
+    if items.text is not None:
+        features.append(Feature("text", "string", (), "item_text", "What the text tower reads.", ""))
+    for name in items.categories:
+        text = f"Categories of the item: {name}."
+        features.append(Feature(name, "string", (None,), "item_category", text, "", vocabulary_file(name)))
+    for name in items.numerics:
+        text = f"Number of the item: {name}."
+        features.append(Feature(name, "float32", (), "item_numeric", text, defaults.get(name, 0.0)))
+    for name, vector in items.vectors.items():
+        text = f"Precomputed vector of the item: {name}."
+        features.append(Feature(name, "float32", (vector.length,), "item_vector", text, 0.0))
+    return tuple(features)
+
+
+def _sequence_features(settings: FeatureSettings, defaults: dict[str, float]) -> tuple[Feature, ...]:
+    features = [
+        Feature("user_id", "string", (), "user_id", "Identifies the user; no model input."),
+        _item_id((None,), "Items of the user's events, oldest first."),
+    ]
+    if has_time(settings):
+        text = "Unix seconds of each event."
+        features.append(Feature("timestamp", "int64", (None,), "timestamp", text, 0))
+    mapped = event_features(settings)
+    for name, dtype, text in _EVENT_FEATURES:
+        if name in mapped:
+            role: Role = name  # type: ignore[assignment]
+            vocabulary = vocabulary_file(name) if name == "event" else None
+            default: str | float = "" if dtype == "string" else 0.0
+            features.append(Feature(name, dtype, (None,), role, text, default, vocabulary))
+    for field in user_table(settings):
+        if pa.types.is_string(field.type):
+            text = f"Category of the user: {field.name}."
+            features.append(
+                Feature(field.name, "string", (), "user_category", text, "", vocabulary_file(field.name))
+            )
+        else:
+            text = f"Number of the user: {field.name}."
+            default = defaults.get(field.name, 0.0)
+            features.append(Feature(field.name, "float32", (), "user_numeric", text, default))
+    text = "Number of events before the first target of the split; the rest are targets."
+    features.append(Feature("target_start", "int64", (), "target_start", text, 0))
+    return tuple(features)
+
+
+def _item_id(shape: tuple[int | None, ...], text: str) -> Feature:
+    return Feature("item_id", "string", shape, "item_id", text, None, vocabulary_file("item_id"))

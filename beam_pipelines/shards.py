@@ -1,0 +1,80 @@
+"""Rows of the dataset's tables to serialized records."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_pipelines.example_encoder import Ragged, encode_examples, scalar
+from beam_pipelines.sequences import Sequences, starts_of
+from beam_pipelines.splits import SplitView, take_events
+
+
+def encode_sequences(
+    sequences: Sequences,
+    users: pa.Table,
+    view: SplitView,
+    has_time: bool,
+    defaults: dict[str, float],
+) -> pa.Array:
+    """The records of one split of one partition.
+
+    Args:
+        sequences: of U users.
+        users: [U] features of these users.
+        view: the split.
+        has_time: `timestamp` is a time (and not just an order) and becomes a feature.
+        defaults: for missing numbers.
+
+    Returns:
+        [V] serialized `tf.train.Example`s in the order of the user ids.
+    """
+    chosen = pa.array(view.users)
+    events = take_events(sequences.events, view.positions())
+    splits = starts_of(view.ends - view.begins)
+    features = {"user_id": scalar(sequences.users.take(chosen))}
+    for name in events.column_names:
+        if name != "timestamp" or has_time:
+            features[name] = Ragged(_whole(events[name]), splits)
+    for name in users.column_names:
+        features[name] = scalar(_filled(users[name].take(chosen), defaults.get(name, 0.0)))
+    features["target_start"] = scalar(pa.array(view.target_starts))
+    return encode_examples(features)
+
+
+def encode_items(items: pa.Table, schema: pa.Schema, defaults: dict[str, float]) -> pa.Array:
+    """The records of one partition of the item table.
+
+    Args:
+        items: with the columns of `schema`, null where an item has no value.
+        schema: which columns become features: strings, lists of strings, float32, fixed-size lists of float32.
+        defaults: for missing numbers.
+    """
+    features = {}
+    for field in schema:
+        column = _whole(items[field.name])
+        if pa.types.is_list(field.type):
+            lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+            features[field.name] = Ragged(pc.list_flatten(column), starts_of(lengths))
+        elif pa.types.is_fixed_size_list(field.type):
+            length = field.type.list_size
+            zeros = pa.scalar([0.0] * length, field.type)
+            flat = (
+                pc.list_flatten(pc.fill_null(column, zeros)) if column.null_count else pc.list_flatten(column)
+            )
+            features[field.name] = Ragged(flat, np.arange(len(column) + 1, dtype=np.int64) * length)
+        else:
+            features[field.name] = scalar(_filled(items[field.name], defaults.get(field.name, 0.0)))
+    return encode_examples(features)
+
+
+def _filled(column: pa.ChunkedArray, default: float) -> pa.Array:
+    value = pa.scalar(default if pa.types.is_floating(column.type) else "", column.type)
+    return pc.fill_null(_whole(column), value)
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)

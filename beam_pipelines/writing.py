@@ -1,0 +1,112 @@
+"""Beam steps that count and write the sequences of a partition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+
+from beam_pipelines.contract import sequences_shard
+from beam_pipelines.facts import item_counts, split_tally, user_tally
+from beam_pipelines.files_out import write_shard
+from beam_pipelines.layout import event_features, has_time, user_table
+from beam_pipelines.partition import concat, from_bytes, partition_rows, to_bytes
+from beam_pipelines.plan import Plan
+from beam_pipelines.prepare import apply_policies, split_sessions
+from beam_pipelines.reading import REJECTS, TALLY
+from beam_pipelines.sequences import Sequences, group_by_user, starts_of
+from beam_pipelines.shards import encode_sequences
+from beam_pipelines.splits import Cuts, split_bounds, split_views
+from beam_pipelines.tally import Tally
+from beam_pipelines.users import user_features
+
+Prepared = tuple[int, tuple[bytes, bytes], bytes]
+ITEMS = "items"
+
+
+class Prepare(beam.DoFn):
+    """(partition, grouped Arrow bytes of events and users) to (partition, sequences, user features)."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def process(self, element: tuple[int, dict[str, Iterable[bytes]]]) -> Iterator[Any]:
+        """Sorts one partition and applies the policies."""
+        partition, grouped = element
+        settings, tally = self._plan.settings, Tally()
+        events = concat(grouped.get("events", ()))
+        sequences = _empty_sequences() if events is None else group_by_user(events)
+        sequences, left_out = apply_policies(sequences, settings.events, settings.filters)
+        for reason, count in left_out.items():
+            tally.add(f"left_out/{reason}", count)
+        owners = sequences.users
+        if settings.filters.session_gap is not None:
+            sequences, owners = split_sessions(sequences, settings.filters.session_gap)
+        users, conflicts = user_features(owners, concat(grouped.get("users", ())), user_table(settings))
+        yield beam.pvalue.TaggedOutput(TALLY, tally.to_state())
+        for conflict in conflicts:
+            label, block, line = conflict.source.split("\t")
+            reject = (int(block), int(line), conflict.reason, conflict.record)
+            yield beam.pvalue.TaggedOutput(REJECTS, (("users", label), reject))
+        users = users.append_column("_user", sequences.users)
+        yield partition, sequences.to_bytes(), to_bytes(users)
+
+
+class Count(beam.DoFn):
+    """Prepared sequences to counts of the items (main output, by item partition) and a tally."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def process(self, element: Prepared, cuts: tuple[int | None, int | None]) -> Iterator[Any]:
+        """Counts one partition."""
+        sequences, users = _unpack(element)
+        views = split_views(sequences, split_bounds(sequences, self._plan.protocol, Cuts(*cuts)))
+        tally = split_tally(sequences, views, has_time(self._plan.settings))
+        tally.update(user_tally(users, views["train"]))
+        yield beam.pvalue.TaggedOutput(TALLY, tally.to_state())
+        yield from partition_rows(item_counts(sequences, views["train"]), "item_id", self._plan.item_shards)
+
+
+class WriteSequences(beam.DoFn):
+    """Prepared sequences to the shard files of the three splits; yields a description of each file."""
+
+    def __init__(self, plan: Plan, root: str) -> None:
+        self._plan = plan
+        self._root = root
+
+    def process(
+        self, element: Prepared, cuts: tuple[int | None, int | None], defaults: dict[str, float]
+    ) -> Iterator[dict[str, Any]]:
+        """Writes one partition."""
+        plan = self._plan
+        sequences, users = _unpack(element)
+        kept = ["item_id", "timestamp", *event_features(plan.settings)]
+        sequences = Sequences(sequences.users, sequences.starts, sequences.events.select(kept))
+        for split, view in split_views(
+            sequences, split_bounds(sequences, plan.protocol, Cuts(*cuts))
+        ).items():
+            path = sequences_shard(split, element[0], plan.shards)
+            records = encode_sequences(sequences, users, view, has_time(plan.settings), defaults)
+            checksum = write_shard(self._root, path, records.to_pylist())
+            yield {"split": split, "path": path, "sha256": checksum}
+
+
+def _unpack(element: Prepared) -> tuple[Sequences, pa.Table]:
+    """Sequences and the features of exactly their users: filters may have left some out."""
+    sequences, users = Sequences.from_bytes(element[1]), from_bytes(element[2])
+    if len(users) != len(sequences.users):
+        import pyarrow.compute as pc
+
+        users = users.filter(pc.is_in(users["_user"], value_set=sequences.users))
+    return sequences, users.drop_columns(["_user"])
+
+
+def _empty_sequences() -> Sequences:
+    text = pa.dictionary(pa.int32(), pa.string())
+    columns = {"item_id": text, "timestamp": pa.int64(), "event": text, "value": pa.float32()}
+    columns |= {"weight": pa.float32(), "query_text": text}
+    events = pa.table({name: pa.array([], kind) for name, kind in columns.items()})
+    return Sequences(pa.array([], pa.string()), starts_of([]), events)  # type: ignore[arg-type]
