@@ -96,12 +96,10 @@ def _existing(final: Path, identity: Identity) -> Built:
     return _read_built(final, skipped=True)
 
 
-def _run(
-    plan: Plan, building: Path, identity: Identity, final: Path, beam_arguments: tuple[str, ...]
-) -> None:
+def _run(plan: Plan, building: Path, identity: Identity, final: Path, arguments: tuple[str, ...]) -> None:
     root = str(building)
     _make_folders(building)
-    run_pipeline(lambda pipeline: build_graph(pipeline, plan, root), beam_arguments)
+    run_pipeline(lambda pipeline: build_graph(pipeline, plan, root), arguments)
     tally = Tally.from_json(_read_json(root, TALLY_FILE))
     _check(plan.settings, tally, building, final)
     cuts = tuple(_read_json(root, CUTS_FILE))
@@ -142,7 +140,7 @@ def _check(settings: FeatureSettings, tally: Tally, building: Path, final: Path)
             raise RejectRateError(
                 f"{sum(rejects.values()):,} of {total:,} records of {table} were refused, more than "
                 f"max_reject_rate = {settings.max_reject_rate:g} allows:\n{reasons}\n"
-                f"They are in {kept}. Correct the input or the mapping, or raise the limit with --max-reject-rate."
+                f"They are in {kept}. Correct the input or the mapping, or allow more with --max-reject-rate."
             )
     if tally.counts.get(UNSTABLE):
         raise InputError(

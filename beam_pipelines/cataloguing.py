@@ -1,4 +1,4 @@
-"""Beam steps for the item table: join with the counts, write the shards, and list what the vocabulary needs."""
+"""Beam steps for the item table: join with the counts, write shards, list what the vocabulary needs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from beam_pipelines.shards import encode_items
 from beam_pipelines.vocabulary import vocabulary_lines
 
 
-class JoinItems(beam.DoFn):
-    """(partition, grouped Arrow bytes of catalogue rows and counts) to (partition, Arrow bytes of the items)."""
+class JoinItems(beam.DoFn):  # type: ignore[misc] # Beam is untyped
+    """(partition, grouped Arrow bytes of rows and of counts) to (partition, Arrow bytes of the items)."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -40,7 +40,7 @@ class JoinItems(beam.DoFn):
         yield partition, to_bytes(items)
 
 
-class WriteItems(beam.DoFn):
+class WriteItems(beam.DoFn):  # type: ignore[misc] # Beam is untyped
     """Items of a partition to its shard file; yields a description of the file."""
 
     def __init__(self, plan: Plan, root: str) -> None:
@@ -68,7 +68,7 @@ def listing(items: bytes) -> bytes:
     return to_bytes(pa.table({"item_id": table["item_id"], "title": shown, "train": table["train"]}))
 
 
-class WriteListings(beam.DoFn):
+class WriteListings(beam.DoFn):  # type: ignore[misc] # Beam is untyped
     """All items' ids, titles and training events to `vocab/item_id.txt` and `titles.tsv`."""
 
     def __init__(self, root: str) -> None:

@@ -26,6 +26,21 @@ def friendly_errors() -> Iterator[None]:
         raise click.ClickException(str(error)) from None
 
 
+@click.command()
+@_CONFIG
+@click.option("--source", help="movielens-100k, an http(s) address of a zip, a zip file or a folder.")
+@click.option("--encoder", help="minilm, a folder with a BERT, or the name of a KerasHub preset.")
+def fetch(config: Path, source: str | None, encoder: str | None) -> None:
+    """Download the raw data and the text encoder that CONFIG names.
+
+    Downloads stay in a cache (~/.cache/twotower, or $TWOTOWER_CACHE) that later runs reuse without a network.
+    """
+    from beam_pipelines.fetching.command import fetch_all
+
+    with friendly_errors():
+        fetch_all(load_config(config), source, encoder, Console())
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def features() -> None:
     """Turn raw events and items into a dataset directory."""

@@ -1,4 +1,4 @@
-"""How a config says where a value comes from: a column's name, a constant, a join or a template, then clean-up."""
+"""How a config says where a value comes from: a column, a constant, a join or a template, then clean-up."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ColumnSpec(BaseModel):
     clean: tuple[Clean, ...] = Field(
         (),
         description="Clean-up in this order: strip (white space around), squeeze (runs of white space to one "
-        "space), lower, upper, slug (everything but letters and digits to one hyphen), integer (17850.0 to 17850).",
+        "space), lower, upper, slug (all but letters and digits to one hyphen), integer (17850.0 to 17850).",
     )
     map: dict[str, str] | None = Field(
         None,
@@ -51,7 +51,7 @@ class NumberSpec(ColumnSpec):
         0,
         ge=0,
         le=1024,
-        description="Number of equal-count buckets whose boundaries stats.json gives; 0: none.",
+        description="Number of equal-count buckets; stats.json gives their boundaries.",
     )
 
 

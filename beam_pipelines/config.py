@@ -16,7 +16,7 @@ from beam_pipelines.settings import FeatureSettings, FetchSettings
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]
 
 TOP_LEVEL = ("name", "work_dir", "fetch", "features", "train", "evaluate", "export")
 
@@ -51,7 +51,7 @@ class RunConfig:
         """
         if self.features is None:
             raise ConfigError(
-                f"{self.path}: has no table [features]. Write one, or let `twotower features init DATA...` draft it."
+                f"{self.path}: has no table [features]; `twotower features init DATA...` drafts one."
             )
         return self.features
 
@@ -88,11 +88,10 @@ def load_config(path: Path) -> RunConfig:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        document: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+        return document
     except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: there is no such config file. See examples/ for some to start from."
-        ) from None
+        raise ConfigError(f"{path}: there is no such config file; see examples/.") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as TOML: {error}.") from error
 
@@ -119,7 +118,7 @@ def _explain(problem: Any, model: type[BaseModel], table: str) -> str:
 
 def _fields_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
     """Field names of the model found by walking down from `model`."""
-    current: Any = model
+    current = model
     for part in location:
         if (
             not (isinstance(current, type) and issubclass(current, BaseModel))

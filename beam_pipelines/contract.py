@@ -1,6 +1,6 @@
 """The dataset directory: its file names, its schema, and how its metadata files are read and written.
 
-The reader of a dataset opens `dataset.json` first: it is written last, so a directory without it is unfinished.
+A reader opens `dataset.json` first: it is written last, so a directory without it is unfinished.
 """
 
 from __future__ import annotations
@@ -145,9 +145,7 @@ def read_manifest(root: Path) -> dict[str, Any]:
     """
     path = DatasetPaths(root).manifest
     if not root.is_dir():
-        raise DatasetError(
-            f"{root}: there is no such dataset directory. Build it with: twotower features build CONFIG"
-        )
+        raise DatasetError(f"{root}: there is no such dataset. Build it with: twotower features build CONFIG")
     if not path.is_file():
         raise DatasetError(
             f"{root}: no dataset.json in it, so this is no finished dataset (it is written last). "

@@ -34,8 +34,7 @@ def merge_rows(
         rows: with the columns `key` and `_source`, in any order.
         key: name of the id column.
         reason: for the rows that lose.
-        most_common: the most frequent content wins (then the first in the order of their JSON), instead of the
-            first in that order.
+        most_common: the most frequent content wins, instead of the first in the order of their JSON.
 
     Returns:
         The winners sorted by id, without `_source`; and every row with another content than its winner.

@@ -108,11 +108,12 @@ class Evaluator:
                 list(dict.fromkeys(filter(None, map(str.strip, t.split(separator)))))
                 for t in texts.to_pylist()
             ]
-        lists = [[v for v in values if v not in self._missing_set()] for values in lists]
+        missing = frozenset(self._missing.to_pylist())
+        lists = [[v for v in values if v not in missing] for values in lists]
         return pa.array(lists, pa.list_(pa.string()))
 
     def vector(self, spec: VectorSpec, name: str) -> pa.Array:
-        """[rows] fixed-size lists of float32; refuses rows whose vector has another length or is no vector."""
+        """[rows] fixed-size lists of float32; refuses rows with anything else."""
         typed = self._typed(spec)
         raw = (
             typed.to_pylist()
@@ -130,9 +131,6 @@ class Evaluator:
             return None
         column = _one_chunk(self._table[spec.column])
         return None if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) else column
-
-    def _missing_set(self) -> frozenset[str]:
-        return frozenset(self._missing.to_pylist())
 
     def _source(self, spec: ColumnSpec) -> pa.Array:
         if spec.constant is not None:
@@ -159,6 +157,11 @@ class Evaluator:
             return pc.fill_null(mapped, table["*"])
         self.refuse(pc.and_(pc.is_null(mapped), pc.not_equal(texts, "")), f"unknown_{name}")
         return pc.fill_null(mapped, "")
+
+
+def _mask(wrong: pa.Array) -> npt.NDArray[np.bool_]:
+    mask: npt.NDArray[np.bool_] = pc.fill_null(wrong, False).to_numpy(zero_copy_only=False)
+    return mask
 
 
 def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
@@ -229,7 +232,7 @@ def _parse_iso(texts: pa.Array, spec: TimeSpec) -> pa.Array:
         return _local_seconds(
             pc.strptime(same, format="%Y-%m-%d %H:%M:%S", unit="s", error_is_null=True), spec
         )
-    zone, values = ZoneInfo(spec.timezone), []
+    zone, values = ZoneInfo(spec.timezone), list[int | None]()
     for text in texts.to_pylist():
         try:
             moment = datetime.fromisoformat(text.replace("Z", "+00:00"))

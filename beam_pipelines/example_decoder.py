@@ -1,4 +1,4 @@
-"""One serialized `tf.train.Example` to a dict, without TensorFlow: for `features show`, `forget` and tests."""
+"""One serialized `tf.train.Example` to a dict, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def decode_example(record: bytes) -> dict[str, Values]:
     features: dict[str, Values] = {}
     for _, body in _fields(record):
         for _, entry in _fields(_as_bytes(body)):
-            parts = {number: value for number, value in _fields(_as_bytes(entry))}
+            parts = dict(_fields(_as_bytes(entry)))
             features[_as_bytes(parts.get(1, b"")).decode()] = _decode_feature(_as_bytes(parts.get(2, b"")))
     return features
 

@@ -28,7 +28,7 @@ class Ragged:
     """One feature of n records: all values back to back, and where each record's begin.
 
     Attributes:
-        values: [total] strings (string, binary or a dictionary of them), int64 or float32, record after record.
+        values: [total] strings (perhaps a dictionary of them), int64 or float32, record after record.
         splits: [n + 1] int64; record i has `values[splits[i]:splits[i + 1]]`.
     """
 

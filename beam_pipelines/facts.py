@@ -1,4 +1,4 @@
-"""Counts over the sequences of one partition. Everything that a model may see comes from training events only."""
+"""Counts over the sequences of one partition. What a model may see comes from training only."""
 
 from __future__ import annotations
 

@@ -22,9 +22,9 @@ UNSTABLE = "unstable/events"  # counter: events that one more round would have l
 def filter_events(plan: Plan, prepared: Any, items: Any) -> tuple[Any, Any]:
     """Applies the minimums.
 
-    One round leaves out rare items, then short users. With `until_stable` rounds follow one another until both
-    hold at once; their number must be known when the graph is built, so `max_rounds` are laid out and rounds
-    after the fixed point change nothing.
+    One round leaves out rare items, then short users. With `until_stable` rounds follow one another until
+    both hold at once; their number must be known when the graph is built, so `max_rounds` are laid out and
+    rounds after the fixed point change nothing.
 
     Args:
         plan: the settings.
@@ -83,7 +83,7 @@ def _apply(prepared: Any, name: str, step: beam.DoFn, names: Any) -> tuple[Any, 
     return out["main"], out["tally"]
 
 
-class _DropRare(beam.DoFn):
+class _DropRare(beam.DoFn):  # type: ignore[misc] # Beam is untyped
     """Leaves out events of rare items, then users with too few events."""
 
     def __init__(self, min_user: int) -> None:
@@ -104,7 +104,7 @@ class _DropRare(beam.DoFn):
         yield element[0], sequences.to_bytes(), element[2]
 
 
-class _KeepItems(beam.DoFn):
+class _KeepItems(beam.DoFn):  # type: ignore[misc] # Beam is untyped
     """Leaves out events of items that are not listed."""
 
     def __init__(self, reason: str) -> None:
@@ -119,7 +119,7 @@ class _KeepItems(beam.DoFn):
 def _count_items(element: Any) -> bytes:
     sequences = Sequences.from_bytes(element[1])
     names = sequences.dictionary("item_id")
-    counts = np.bincount(sequences.column("item_id"), minlength=len(names)) if len(sequences.events) else []
+    counts = np.bincount(sequences.column("item_id").astype(np.int64), minlength=len(names))
     return to_bytes(pa.table({"item_id": names, "events": pa.array(counts, pa.int64())}))
 
 

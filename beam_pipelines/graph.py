@@ -1,9 +1,9 @@
 """The Beam graph of a build: blocks to partitions, partitions to sequences, sequences to files.
 
-        event blocks ──> partitions by user ──┐
-        user blocks ───> partitions by user ──┴─> prepare ─> filter ─┬─> count ─> item partitions ─┐
-                                                                     └─> write sequences           │
-        item blocks ───> partitions by item ──────────────────────────────────────────────────────┴─> join ─> write
+        event blocks ─> partitions by user ─┐
+        user blocks ──> partitions by user ─┴> prepare ─> filter ┬> count ─> item partitions ┐
+                                                                 └> write sequences          │
+        item blocks ──> partitions by item ──────────────────────────────────────────────────┴> join ─> write
 
 Elements are Arrow tables as bytes, some megabytes each: no Python object stands for a single event.
 """
@@ -41,7 +41,7 @@ def build_graph(pipeline: beam.Pipeline, plan: Plan, root: str) -> None:
     tables = {table.name: _read(pipeline, table, plan) for table in plan.tables}
     prepared = _prepare(pipeline, plan, tables)
     cuts = find_cuts(pipeline, plan, prepared["main"])
-    # A step must not be fused with the one that makes its side input; some runners only notice while they run.
+    # A step must not be fused with the one that makes its side input; some runners notice too late.
     apart = prepared["main"] | "Keep apart" >> beam.Reshuffle()
     stays, filtered = filter_events(plan, apart, tables.get("items"))
     counted = stays | "Count" >> beam.ParDo(Count(plan), cuts=beam.pvalue.AsSingleton(cuts)).with_outputs(
@@ -100,7 +100,7 @@ def _read(pipeline: beam.Pipeline, table: TableInput, plan: Plan) -> Any:
 
 
 def _prepare(pipeline: beam.Pipeline, plan: Plan, tables: dict[str, Any]) -> Any:
-    inputs = {name: tables[name]["main"] for name in ("events", "users") if name in tables}
+    inputs: dict[str, Any] = {n: tables[n]["main"] for n in ("events", "users") if n in tables}
     inputs["all"] = _every(pipeline, "user", plan.shards)
     return (
         inputs

@@ -1,8 +1,8 @@
 """Counts of integers in bounded memory, mergeable in any order with the same result: for exact quantiles.
 
-Keys are counted as they are until there are too many different ones; then neighbours are joined by dropping the
-lowest bit, again and again. How many bits fall depends on the whole collection only (a part never needs more than
-the whole), so the result does not depend on how the work was divided.
+Keys are counted as they are until there are too many different ones; then neighbours are joined by dropping
+the lowest bit, again and again. How many bits fall depends on the whole collection only (a part never needs
+more than the whole), so the result does not depend on how the work was divided.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Histogram:
         return int(self.counts.sum())
 
     def quantile(self, share: float) -> int:
-        """The smallest value (to the resolution of `level`) with more than `share` of all values at or below it.
+        """The smallest value, to the resolution of `level`, with more than `share` of all at or below it.
 
         Raises:
             ValueError: nothing was counted.

@@ -23,8 +23,8 @@ def join_items(
         settings: how to treat duplicates.
 
     Returns:
-        Sorted by item_id: the columns of the schema (null where an item has no row), then `train` and `events`;
-        and the rows refused as contradicting.
+        Sorted by item_id: the columns of the schema (null where an item has no row), then `train`, `events`
+        and `_in_catalogue`; and the rows refused as contradicting.
     """
     conflicts: list[Conflict] = []
     catalogue = schema.empty_table()

@@ -1,4 +1,4 @@
-"""Facts about numeric features, from training only: what stands in for a missing number, quantiles, moments."""
+"""Facts about numeric features, from training only: stand-ins for missing numbers, quantiles, moments."""
 
 from __future__ import annotations
 

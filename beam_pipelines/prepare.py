@@ -1,4 +1,4 @@
-"""What happens to the sequences of one partition before they are split: returns, duplicates, sessions, minimums."""
+"""What happens to the sequences of one partition before they are split: returns, duplicates, sessions."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def deduplicate(sequences: Sequences, how: str) -> tuple[Sequences, dict[str, in
 
     Args:
         sequences: to look at.
-        how: "none", "exact" (equal in everything), "consecutive" (same item as just before), "first" or "last"
-            (one event for each item of a user).
+        how: "none", "exact" (equal in everything), "consecutive" (same item as just before), "first" or
+            "last" (one event for each item of a user).
     """
     if how == "none" or not len(sequences.events):
         return sequences, {}

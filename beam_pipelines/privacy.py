@@ -36,14 +36,14 @@ def read_key(settings: PrivacySettings) -> bytes | None:
             raise ConfigError(f"features.privacy: the {place} cannot be read ({error.strerror}).") from None
     if len(key) < _MIN_KEY_BYTES:
         raise ConfigError(
-            f"features.privacy: the {place} has a key of {len(key)} bytes; at least {_MIN_KEY_BYTES} are needed, "
-            "for example from: openssl rand -hex 32"
+            f"features.privacy: the {place} has a key of {len(key)} bytes; at least {_MIN_KEY_BYTES} are "
+            "needed, for example from: openssl rand -hex 32"
         )
     return key
 
 
 def pseudonym(user_id: str, key: bytes) -> str:
-    """HMAC-SHA-256 of a user id, the first 128 bits in hexadecimal: stable with the key, opaque without it."""
+    """HMAC-SHA-256 of a user id, the first 128 bits in hexadecimal: stable with the key, opaque without."""
     return hmac.new(key, user_id.encode(), hashlib.sha256).hexdigest()[:_PSEUDONYM_CHARACTERS]
 
 

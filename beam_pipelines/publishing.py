@@ -23,8 +23,8 @@ def is_remote(path: str | Path) -> bool:
 def new_directory(final: Path) -> Iterator[Path]:
     """Gives an empty directory beside `final`; when the block ends without an error it takes that name.
 
-    What an earlier, killed run left is removed first. An existing directory of the name is replaced: it is moved
-    aside, so that readers who have its files open keep them, and then deleted.
+    What an earlier, killed run left is removed first. An existing directory of the name is replaced: it is
+    moved aside, so that readers who have its files open keep them, and then deleted.
 
     Args:
         final: where the directory appears.

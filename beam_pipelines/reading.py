@@ -22,7 +22,7 @@ from beam_pipelines.tally import Tally
 REJECTS, LINES, TALLY = "rejects", "lines", "tally"
 
 
-class ReadTable(beam.DoFn):
+class ReadTable(beam.DoFn):  # type: ignore[misc] # Beam is untyped
     """Reads blocks of one table.
 
     Main output: (partition, Arrow bytes of its rows). Tagged outputs: `rejects` as

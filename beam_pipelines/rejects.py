@@ -14,7 +14,7 @@ from beam_pipelines.files_out import write_bytes
 from beam_pipelines.tally import Tally
 
 
-class WriteRejects(beam.DoFn):
+class WriteRejects(beam.DoFn):  # type: ignore[misc] # Beam is untyped
     """((table, label), rejects and block lengths) to one file under `rejects/`; yields a tally.
 
     Lines are numbered from 1 through the whole file, its header included. In Parquet files they are rows.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +23,8 @@ class Sequences:
     Attributes:
         users: [U] user ids in byte order.
         starts: [U + 1] int64; the events of user u are `events[starts[u]:starts[u + 1]]`.
-        events: [N] rows without user_id, oldest first within a user; equal times in byte order of the item id.
-            `item_id` and `event` are dictionaries whose values are in byte order.
+        events: [N] rows without user_id, oldest first within a user; equal times in byte order of the item
+            id. `item_id` and `event` are dictionaries whose values are in byte order.
     """
 
     users: pa.Array
@@ -35,11 +36,11 @@ class Sequences:
         """[U] number of events of each user."""
         return np.diff(self.starts)
 
-    def column(self, name: str) -> npt.NDArray[np.generic]:
+    def column(self, name: str) -> npt.NDArray[Any]:
         """A numeric column [N], or the codes of a dictionary column."""
         column = self.events[name].chunk(0) if self.events[name].num_chunks else pa.array([], pa.int64())
         values = column.indices if pa.types.is_dictionary(column.type) else column
-        array: npt.NDArray[np.generic] = values.to_numpy(zero_copy_only=False)
+        array: npt.NDArray[Any] = values.to_numpy(zero_copy_only=False)
         return array
 
     def dictionary(self, name: str) -> pa.Array:

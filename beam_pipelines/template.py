@@ -1,7 +1,7 @@
 """Text templates over columns: `{title}[ ({year})][. {genres}]`, evaluated for whole columns.
 
-A part in square brackets is left out of a row in which one of its columns is empty. Doubled brackets and braces
-stand for themselves.
+A part in square brackets is left out of a row in which one of its columns is empty. Doubled brackets and
+braces stand for themselves.
 """
 
 from __future__ import annotations

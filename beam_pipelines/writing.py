@@ -26,7 +26,7 @@ Prepared = tuple[int, tuple[bytes, bytes], bytes]
 ITEMS = "items"
 
 
-class Prepare(beam.DoFn):
+class Prepare(beam.DoFn):  # type: ignore[misc] # Beam is untyped
     """(partition, grouped Arrow bytes of events and users) to (partition, sequences, user features)."""
 
     def __init__(self, plan: Plan) -> None:
@@ -54,7 +54,7 @@ class Prepare(beam.DoFn):
         yield partition, sequences.to_bytes(), to_bytes(users)
 
 
-class Count(beam.DoFn):
+class Count(beam.DoFn):  # type: ignore[misc] # Beam is untyped
     """Prepared sequences to counts of the items (main output, by item partition) and a tally."""
 
     def __init__(self, plan: Plan) -> None:
@@ -70,7 +70,7 @@ class Count(beam.DoFn):
         yield from partition_rows(item_counts(sequences, views["train"]), "item_id", self._plan.item_shards)
 
 
-class WriteSequences(beam.DoFn):
+class WriteSequences(beam.DoFn):  # type: ignore[misc] # Beam is untyped
     """Prepared sequences to the shard files of the three splits; yields a description of each file."""
 
     def __init__(self, plan: Plan, root: str) -> None:

@@ -1,1 +1,1 @@
-"""Reading tables: which files, in which blocks, and each block to an Arrow table plus what had to be refused."""
+"""Reading tables: which files, in which blocks, and each block to an Arrow table and its rejects."""

@@ -1,9 +1,10 @@
-"""Finds the files of a table, says how each is read, and cuts it into blocks that workers read independently."""
+"""Finds the files of a table, says how each is read, and cuts them into blocks for the workers."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
@@ -21,7 +22,14 @@ _FORMATS = {
     ".ndjson": "jsonl",
     ".json": "jsonl",
 }
-_FORMATS |= {".parquet": "parquet", ".pq": "parquet", ".inter": "tsv", ".item": "tsv", ".user": "tsv"}
+_FORMATS |= {
+    ".json": "jsonl",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".inter": "tsv",
+    ".item": "tsv",
+    ".user": "tsv",
+}
 
 
 @dataclass(frozen=True)
@@ -30,8 +38,8 @@ class InputFile:
 
     Attributes:
         path: as Beam opens it.
-        label: as the config names it: relative to the data directory where it lies inside. Used in rejects and
-            digests, so that they do not depend on where the data lies.
+        label: relative to the data directory where it lies inside: rejects and digests shall not depend on
+            where the data lies.
         size: bytes.
         format: csv, tsv, jsonl, parquet or sequences.
         compression: none, gzip, bzip2, xz or zstd.
@@ -71,7 +79,11 @@ def find_files(settings: TableFiles, data_dir: str, table: str) -> list[InputFil
     """
     found: dict[str, InputFile] = {}
     for pattern in settings.files:
-        full = pattern if os.path.isabs(pattern) or "://" in pattern else FileSystems.join(data_dir, pattern)
+        full = (
+            pattern
+            if Path(pattern).is_absolute() or "://" in pattern
+            else FileSystems.join(data_dir, pattern)
+        )
         matches = FileSystems.match([full])[0].metadata_list
         if not matches:
             raise InputError(
@@ -87,13 +99,11 @@ def find_files(settings: TableFiles, data_dir: str, table: str) -> list[InputFil
 
 def _describe(path: str, label: str, size: int, settings: TableFiles, table: str) -> InputFile:
     if size == 0:
-        raise InputError(
-            f"{path}: the file is empty. Expected the {table} in it; remove it or bring it again."
-        )
+        raise InputError(f"{path}: the file is empty; expected the {table} in it.")
     compression = compression_of(path) if settings.compression == "auto" else settings.compression
     kind = settings.format
     if kind == "auto":
-        suffix = os.path.splitext(strip_suffix(path))[1].lower()
+        suffix = Path(strip_suffix(path)).suffix.lower()
         if suffix not in _FORMATS:
             raise InputError(f"{path}: cannot tell the format from the name; set features.{table}.format.")
         kind = _FORMATS[suffix]  # type: ignore[assignment]
@@ -125,9 +135,7 @@ def _split_header(line: bytes, kind: str, settings: TableFiles, path: str) -> tu
     try:
         text = line.decode(settings.encoding).lstrip("\ufeff").rstrip("\r\n")
     except (UnicodeDecodeError, LookupError) as error:
-        raise InputError(
-            f"{path}: the header is not {settings.encoding}: {error}. Set `encoding`."
-        ) from error
+        raise InputError(f"{path}: the header is not {settings.encoding} ({error}). Set encoding.") from error
     delimiter = settings.delimiter or ("\t" if kind == "tsv" else ",")
     names = [cell.strip().strip('"') for cell in text.split(delimiter)]
     return tuple(strip_type(name) for name in names)
