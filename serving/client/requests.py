@@ -1,0 +1,190 @@
+"""From queries to the tensors of a request: pure functions of the query and the model's signature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from serving.client.errors import InvalidRequestError
+from serving.client.queries import UserQuery
+from serving.client.results import Signature, TensorSpec
+from serving.client.signatures import check_shape
+from serving.wire.tensors import TensorError, encode_strings, encode_tensor
+
+HISTORY = "history_item_id"
+QUERY_INPUTS = frozenset(
+    {HISTORY, "history_timestamp", "history_event", "query", "exclude_item_id", "allow_category"}
+)
+
+
+def query_tensors(
+    queries: Sequence[UserQuery], signature: Signature, extra: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Returns the tensors of the query side, one row a query.
+
+    Inputs that the model does not have are left out (event times and kinds of a model without them); inputs
+    that the caller left out are filled with "" or 0.
+
+    Args:
+        queries: the queries, B of them.
+        signature: what the model takes.
+        extra: inputs of the signature that the caller fills in.
+
+    Raises:
+        InvalidRequestError: the query has something that the model has no input for.
+    """
+    if HISTORY not in signature.inputs:
+        raise InvalidRequestError(
+            f"signature {signature.name!r} takes {sorted(signature.inputs)}, expected {HISTORY!r} too: "
+            "this model was not exported by twotower; use `predict` for it"
+        )
+    if not queries:
+        raise InvalidRequestError("no query was given, expected at least one")
+    _check_filters(queries, signature)
+    user_features = [name for name in signature.inputs if name not in QUERY_INPUTS and name not in set(extra)]
+    tensors = {name: make(queries) for name, make in _FIXED.items() if name in signature.inputs}
+    tensors.update(
+        feature_tensors([query.user for query in queries], signature, user_features, "user feature")
+    )
+    return tensors
+
+
+def feature_tensors(
+    rows: Sequence[Mapping[str, Any]], signature: Signature, names: Iterable[str], kind: str
+) -> dict[str, Any]:
+    """Returns one tensor a feature, one row a mapping; what a mapping lacks is "" or 0.
+
+    Raises:
+        InvalidRequestError: a feature the model does not have, or a value of another type.
+    """
+    names = list(names)
+    unknown = sorted({name for row in rows for name in row} - set(names))
+    if unknown:
+        known = ", ".join(sorted(names)) or "none at all"
+        raise InvalidRequestError(f"the model has no {kind} {unknown[0]!r}; it has {known}")
+    return {name: _feature(signature.inputs[name], [row.get(name) for row in rows]) for name in names}
+
+
+def item_tensor(item_ids: Sequence[Sequence[str]]) -> Any:
+    """Returns the string tensor [B, N] of the items to rank, shorter rows padded with ""."""
+    return _string_rows(item_ids)
+
+
+def encode_inputs(inputs: Mapping[str, Any], signature: Signature) -> dict[str, Any]:
+    """Returns the tensors of any signature, each with the element type that the signature asks for.
+
+    Raises:
+        InvalidRequestError: a value does not fit the type or the shape.
+    """
+    tensors = {}
+    for name, value in inputs.items():
+        spec = signature.inputs[name]
+        try:
+            tensors[name] = encode_tensor(value, spec.dtype)
+        except (TensorError, ValueError) as error:
+            raise InvalidRequestError(f"input `{spec}`: {error}") from None
+        check_shape(spec, tuple(dim.size for dim in tensors[name].tensor_shape.dim))
+    return tensors
+
+
+def _check_filters(queries: Sequence[UserQuery], signature: Signature) -> None:
+    given = {
+        "query": any(query.query for query in queries),
+        "exclude_item_id": any(query.exclude for query in queries),
+        "allow_category": any(query.allow_category for query in queries),
+    }
+    for name, used in given.items():
+        if used and name not in signature.inputs:
+            raise InvalidRequestError(
+                f"signature {signature.name!r} of this model has no input {name!r}; "
+                f"it takes {', '.join(sorted(signature.inputs))}"
+            )
+
+
+def _width(lengths: Iterable[int]) -> int:
+    # Powers of two: a server that joins requests into batches can only join those of one width.
+    longest = max(lengths, default=0)
+    return 1 << max(longest - 1, 0).bit_length()
+
+
+def _string_rows(rows: Sequence[Sequence[str]]) -> Any:
+    width = _width(len(row) for row in rows)
+    flat: list[str | bytes] = []
+    for row in rows:
+        flat.extend(row)
+        flat.extend([""] * (width - len(row)))
+    return encode_strings(flat, (len(rows), width))
+
+
+def _timestamps(queries: Sequence[UserQuery]) -> Any:
+    width = _width(len(query.history) for query in queries)
+    table = np.zeros((len(queries), width), np.int64)
+    for row, query in enumerate(queries):
+        table[row, : len(query.history)] = [event.timestamp for event in query.events]
+    return encode_tensor(table)
+
+
+_FIXED: dict[str, Callable[[Sequence[UserQuery]], Any]] = {
+    HISTORY: lambda queries: _string_rows([query.item_ids for query in queries]),
+    "history_timestamp": _timestamps,
+    "history_event": lambda queries: _string_rows([[e.event for e in query.events] for query in queries]),
+    "query": lambda queries: encode_strings([query.query for query in queries], (len(queries),)),
+    "exclude_item_id": lambda queries: _string_rows([query.exclude for query in queries]),
+    "allow_category": lambda queries: _string_rows([query.allow_category for query in queries]),
+}
+
+
+def _feature(spec: TensorSpec, values: Sequence[Any]) -> Any:
+    rank = 1 if spec.shape is None else len(spec.shape)
+    if rank == 1:
+        return _scalars(spec, values)
+    fixed = spec.shape[1] if spec.shape else None
+    rows = [_as_row(spec, value) for value in values]
+    if spec.dtype == "string" and fixed is None:
+        return _string_rows(rows)
+    width = _width(len(row) for row in rows) if fixed is None else fixed
+    empty: Any = "" if spec.dtype == "string" else 0
+    table = [list(row) + [empty] * (width - len(row)) for row in rows]
+    if any(len(row) != width for row in table) or any(row and len(row) != width for row in rows if fixed):
+        raise InvalidRequestError(f"`{spec}` takes {width} values a row, got {[len(row) for row in rows]}")
+    return _checked_tensor(spec, table)
+
+
+def _scalars(spec: TensorSpec, values: Sequence[Any]) -> Any:
+    empty: Any = "" if spec.dtype == "string" else 0
+    filled = [empty if value is None else value for value in values]
+    for value in filled:
+        _check_type(spec, value)
+    return _checked_tensor(spec, filled)
+
+
+def _as_row(spec: TensorSpec, value: Any) -> list[Any]:
+    if value is None:
+        return []
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence | np.ndarray):
+        raise InvalidRequestError(f"`{spec}` takes a list of values, got {value!r}; write [{value!r}]")
+    row = list(value)
+    for element in row:
+        _check_type(spec, element)
+    return row
+
+
+def _check_type(spec: TensorSpec, value: Any) -> None:
+    wants_text = spec.dtype == "string"
+    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if wants_text != isinstance(value, str) or (not wants_text and not is_number):
+        expected = "a string" if wants_text else "a number"
+        raise InvalidRequestError(f"`{spec}` takes {expected}, got {type(value).__name__}: {value!r}")
+
+
+def _checked_tensor(spec: TensorSpec, values: list[Any]) -> Any:
+    if spec.dtype.startswith("int") and any(isinstance(value, float) for value in values):
+        raise InvalidRequestError(f"`{spec}` takes whole numbers, got {values}")
+    try:
+        if spec.dtype == "string":
+            return encode_tensor(values, "string")
+        return encode_tensor(np.array(values, np.float64 if "float" in spec.dtype else np.int64), spec.dtype)
+    except (TensorError, OverflowError) as error:
+        raise InvalidRequestError(f"`{spec}`: {error}") from None

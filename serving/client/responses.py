@@ -1,0 +1,201 @@
+"""From the tensors of a response to results: pure functions."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from serving.client.errors import InvalidRequestError, InvalidResponseError
+from serving.client.results import (
+    Answer,
+    Description,
+    Embedding,
+    Explanation,
+    ModelStatus,
+    Recommendation,
+    Recommendations,
+    VersionStatus,
+)
+from serving.wire import dtypes
+from serving.wire._pool import enum
+from serving.wire.messages import ModelVersionStatus
+from serving.wire.tensors import TensorError, decode_strings, decode_tensor, tensor_shape
+
+_CODES = {number: name for name, number in enum("Code").items()}
+_STATES = {value.number: value.name for value in ModelVersionStatus.State.DESCRIPTOR.values}
+
+
+def parse_recommendations(response: Any, answer: Answer, rows: int, k: int | None) -> list[Recommendations]:
+    """Returns one result a row of `item_id` string [B, K] and `score` float32 [B, K].
+
+    Args:
+        response: the PredictResponse.
+        answer: who answered.
+        rows: B, the number of queries that were sent.
+        k: how many items the caller wants; None: all there are.
+
+    Raises:
+        InvalidRequestError: k is larger than what the model was exported for.
+        InvalidResponseError: the outputs are not those.
+    """
+    shape = _shape(response, "item_id", rows)
+    width = shape[1]
+    check_k(k, width, answer.model)
+    ids = _decode(response, "item_id", decode_strings)
+    scores = _decode(response, "score", decode_tensor)
+    if scores.shape != shape:
+        raise InvalidResponseError(f"`score` has the shape {list(scores.shape)}, `item_id` {list(shape)}")
+    flat = scores.ravel().tolist()
+    results = []
+    for start in range(0, rows * width, width) if width else [0] * rows:
+        end = start + (width if k is None else k)
+        results.append(Recommendations(_ranked(ids[start:end], flat[start:end]), answer))
+    return results
+
+
+def unscored(item_ids: Sequence[str], answer: Answer) -> Recommendations:
+    """Returns a list that no model made, in its order and without scores."""
+    items = tuple(Recommendation(item_id, math.nan, rank) for rank, item_id in enumerate(item_ids, start=1))
+    return Recommendations(items, answer, source="fallback")
+
+
+def check_k(k: int | None, limit: int | None, model: str) -> None:
+    """Compares the number of items a caller wants with what the model was exported for.
+
+    Raises:
+        InvalidRequestError: it wants none, or more.
+    """
+    if k is not None and k < 1:
+        raise InvalidRequestError(f"k must be 1 or more, got {k}")
+    if k is not None and limit is not None and k > limit:
+        raise InvalidRequestError(
+            f"k = {k}, but model {model!r} returns 1 to {limit} items a query (fixed when it was exported)"
+        )
+
+
+def parse_ranking(response: Any, answer: Answer, item_ids: Sequence[Sequence[str]]) -> list[Recommendations]:
+    """Returns one result a row of `score` float32 [B, N]: the row's items, best first.
+
+    Items the model does not know (their score is NaN) stand in `unknown`.
+    """
+    scores = _decode(response, "score", decode_tensor)
+    if scores.ndim != 2 or len(scores) != len(item_ids):
+        raise InvalidResponseError(
+            f"`score` has the shape {list(scores.shape)}, expected {len(item_ids)} rows"
+        )
+    results = []
+    for ids, row in zip(item_ids, scores.tolist(), strict=True):
+        if len(row) < len(ids):
+            raise InvalidResponseError(f"`score` has {len(row)} columns for {len(ids)} items")
+        known = [(item_id, score) for item_id, score in zip(ids, row, strict=False) if not math.isnan(score)]
+        known.sort(key=lambda pair: -pair[1])
+        items = _ranked([item_id for item_id, _ in known], [score for _, score in known])
+        in_ranking = {item.item_id for item in items}
+        results.append(Recommendations(items, answer, unknown=tuple(i for i in ids if i not in in_ranking)))
+    return results
+
+
+def parse_embeddings(response: Any, answer: Answer, rows: int) -> list[Embedding]:
+    """Returns one vector a row of `embedding` float32 [B, D]."""
+    vectors = _decode(response, "embedding", decode_tensor)
+    if vectors.ndim != 2 or len(vectors) != rows:
+        raise InvalidResponseError(f"`embedding` has the shape {list(vectors.shape)}, expected {rows} rows")
+    vectors.setflags(write=False)
+    return [Embedding(vector, answer) for vector in vectors]
+
+
+def parse_explanations(response: Any, item_ids: Sequence[str]) -> list[Explanation]:
+    """Returns what `explain` says of each item: the outputs of shape [1, N, ...], cut by item."""
+    outputs = {name: value[0] for name, value in plain_outputs(response).items()}
+    return [
+        Explanation(item_id, {name: value[at] for name, value in outputs.items()})
+        for at, item_id in enumerate(item_ids)
+    ]
+
+
+def parse_description(response: Any, answer: Answer) -> Description:
+    """Returns the facts in `json` string [B]."""
+    texts = _decode(response, "json", decode_strings)
+    try:
+        facts = json.loads(texts[0])
+    except (IndexError, ValueError) as error:
+        raise InvalidResponseError(f"`json` of the `describe` signature is no JSON: {error}") from None
+    return Description(facts, answer)
+
+
+def plain_outputs(response: Any) -> dict[str, Any]:
+    """Returns every output by name: arrays of numbers, nested lists of str for strings."""
+    return {name: _plain(name, proto) for name, proto in response.outputs.items()}
+
+
+def parse_status(response: Any, model: str) -> ModelStatus:
+    """Returns the versions in a GetModelStatusResponse, newest first."""
+    versions = [
+        VersionStatus(
+            status.version,
+            _STATES.get(status.state, str(status.state)),
+            _CODES.get(status.status.error_code, str(status.status.error_code)),
+            status.status.error_message,
+        )
+        for status in response.model_version_status
+    ]
+    return ModelStatus(model, tuple(sorted(versions, key=lambda v: -v.version)))
+
+
+def _plain(name: str, proto: Any) -> Any:
+    try:
+        if proto.dtype != dtypes.STRING.number:
+            return decode_tensor(proto)
+        flat = [_text(value) for value in decode_strings(proto)]
+        return _nested(flat, tensor_shape(proto))
+    except TensorError as error:
+        raise InvalidResponseError(f"output `{name}`: {error}") from None
+
+
+def _nested(flat: list[str], shape: Sequence[int]) -> Any:
+    if not shape:
+        return flat[0]
+    if len(shape) == 1:
+        return flat
+    size = len(flat) // shape[0] if shape[0] else 0
+    return [_nested(flat[at * size : (at + 1) * size], shape[1:]) for at in range(shape[0])]
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")
+
+
+def _output(response: Any, name: str) -> Any:
+    outputs: Mapping[str, Any] = response.outputs
+    if name not in outputs:
+        raise InvalidResponseError(
+            f"the answer has the outputs {sorted(outputs)}, expected `{name}` among them"
+        )
+    return outputs[name]
+
+
+def _shape(response: Any, name: str, rows: int) -> tuple[int, ...]:
+    try:
+        shape = tensor_shape(_output(response, name))
+    except TensorError as error:
+        raise InvalidResponseError(f"output `{name}`: {error}") from None
+    if len(shape) != 2 or shape[0] != rows:
+        raise InvalidResponseError(f"`{name}` has the shape {list(shape)}, expected [{rows}, K]")
+    return shape
+
+
+def _decode(response: Any, name: str, decoder: Any) -> Any:
+    try:
+        return decoder(_output(response, name))
+    except TensorError as error:
+        raise InvalidResponseError(f"output `{name}`: {error}") from None
+
+
+def _ranked(ids: Sequence[Any], scores: Sequence[float]) -> tuple[Recommendation, ...]:
+    kept = [(item_id, score) for item_id, score in zip(ids, scores, strict=True) if item_id]
+    return tuple(
+        Recommendation(item_id if isinstance(item_id, str) else _text(item_id), score, rank)
+        for rank, (item_id, score) in enumerate(kept, start=1)
+    )

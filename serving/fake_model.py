@@ -1,0 +1,248 @@
+"""The model behind `serving.testing`: a list of items instead of two towers.
+
+Its answers can be worked out by hand. `recommend` returns the catalogue in its own order, less the history
+and what is excluded; item number i (from 0) of n scores (n - i) / n. `rank` gives the same scores, NaN for
+unknown ids. Vectors are [number of ids in the history, length of the text, 0, 1]. Whoever needs other answers
+scripts them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from serving.wire import dtypes
+from serving.wire.messages import (
+    GetModelMetadataResponse,
+    GetModelStatusResponse,
+    ModelVersionStatus,
+    PredictResponse,
+    SignatureDefMap,
+    pack_signature_def,
+)
+from serving.wire.tensors import decode_tensor, encode_tensor
+
+# Inputs and outputs by signature: name -> (type, sizes; None is free). "*" stands for the user's features.
+_QUERY: dict[str, tuple[str, list[int | None]]] = {
+    "history_item_id": ("string", [None, None]),
+    "query": ("string", [None]),
+}
+_FILTERS: dict[str, tuple[str, list[int | None]]] = {
+    "exclude_item_id": ("string", [None, None]),
+    "allow_category": ("string", [None, None]),
+}
+
+
+class FakeFailure(Exception):  # noqa: N818 - a failure on purpose, not an error
+    """A gRPC status to answer with.
+
+    Attributes:
+        code: gRPC status name, such as "NOT_FOUND".
+        details: the text that goes with it.
+    """
+
+    def __init__(self, code: str, details: str) -> None:
+        super().__init__(code, details)
+        self.code = code
+        self.details = details
+
+
+class FakeModel:
+    """A two-tower model in name only.
+
+    Args:
+        name: name of the model.
+        catalogue: item ids, the most popular first; or a mapping from id to its category.
+        k: how many items the signatures return; None: the whole catalogue.
+        versions: versions that are available.
+        labels: version labels.
+        user_features: features of the user, by name their element type, such as {"age": "float32"}.
+        item_features: features of an item besides `text`.
+        optional_inputs: which of "history_timestamp" and "history_event" the model takes.
+        facts: what `describe` returns; None: name, K and size of the catalogue.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        catalogue: Sequence[str] | Mapping[str, str],
+        *,
+        k: int | None = None,
+        versions: Sequence[int] = (1,),
+        labels: Mapping[str, int] | None = None,
+        user_features: Mapping[str, str] | None = None,
+        item_features: Mapping[str, str] | None = None,
+        optional_inputs: Sequence[str] = (),
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name = name
+        self.categories = dict(catalogue) if isinstance(catalogue, Mapping) else dict.fromkeys(catalogue, "")
+        self.k = len(self.categories) if k is None else k
+        self.versions = list(versions)
+        self.labels = dict(labels or {})
+        self.facts = (
+            dict(facts) if facts is not None else {"name": name, "k": self.k, "items": len(self.categories)}
+        )
+        self._signatures = self._declare(user_features or {}, item_features or {}, optional_inputs)
+
+    def handle(self, method: str, request: Any, scripted: Mapping[str, Any] | None = None) -> Any:
+        """Returns the response to a request of Predict, GetModelMetadata or GetModelStatus.
+
+        Raises:
+            FakeFailure: no such version or signature, in TensorFlow Serving's words.
+        """
+        if method == "GetModelStatus":
+            return self._status()
+        version = self._version(request.model_spec)
+        return (
+            self._metadata(version)
+            if method == "GetModelMetadata"
+            else self._predict(request, version, scripted)
+        )
+
+    def score(self, item_id: str) -> float:
+        """Returns the score of an item, NaN for one that is not in the catalogue."""
+        ids = list(self.categories)
+        return (len(ids) - ids.index(item_id)) / len(ids) if item_id in self.categories else float("nan")
+
+    def _version(self, spec: Any) -> int:
+        if spec.version_label:
+            if spec.version_label not in self.labels:
+                raise FakeFailure(
+                    "INVALID_ARGUMENT", f"Unrecognized servable version label: {spec.version_label}"
+                )
+            return self.labels[spec.version_label]
+        wanted: int = spec.version.value if spec.HasField("version") else max(self.versions, default=0)
+        if wanted not in self.versions:
+            kind = f"Specific({self.name}, {wanted})" if spec.HasField("version") else f"Latest({self.name})"
+            raise FakeFailure("NOT_FOUND", f"Servable not found for request: {kind}")
+        return wanted
+
+    def _status(self) -> Any:
+        available = ModelVersionStatus.State.Value("AVAILABLE")
+        statuses = [
+            ModelVersionStatus(version=version, state=available)
+            for version in sorted(self.versions, reverse=True)
+        ]
+        return GetModelStatusResponse(model_version_status=statuses)
+
+    def _metadata(self, version: int) -> Any:
+        signatures = SignatureDefMap()
+        for name, (inputs, outputs) in self._signatures.items():
+            signature = signatures.signature_def[name]
+            signature.method_name = "tensorflow/serving/predict"
+            for side, specs in ((signature.inputs, inputs), (signature.outputs, outputs)):
+                for key, (dtype, shape) in specs.items():
+                    side[key].dtype = dtypes.by_name(dtype).number
+                    for size in shape:
+                        side[key].tensor_shape.dim.add(size=-1 if size is None else size)
+        response = GetModelMetadataResponse()
+        response.model_spec.name = self.name
+        response.model_spec.version.value = version
+        response.metadata["signature_def"].CopyFrom(pack_signature_def(signatures))
+        return response
+
+    def _predict(self, request: Any, version: int, scripted: Mapping[str, Any] | None) -> Any:
+        name = request.model_spec.signature_name or "serving_default"
+        if name not in self._signatures:
+            raise FakeFailure("FAILED_PRECONDITION", f'Serving signature key "{name}" not found.')
+        self._check_inputs(request, self._signatures[name][0])
+        inputs = {key: decode_tensor(value) for key, value in request.inputs.items()}
+        outputs = scripted if scripted is not None else self._behaviours[name](self, inputs)
+        response = PredictResponse()
+        response.model_spec.name, response.model_spec.version.value = self.name, version
+        response.model_spec.signature_name = name
+        for key in request.output_filter or outputs:
+            response.outputs[key].CopyFrom(encode_tensor(outputs[key], typed=True))
+        return response
+
+    def _check_inputs(self, request: Any, wanted: Mapping[str, Any]) -> None:
+        extra, missing = sorted(set(request.inputs) - set(wanted)), sorted(set(wanted) - set(request.inputs))
+        if extra or missing:
+            sent, names = ",".join(sorted(request.inputs)), ",".join(sorted(wanted))
+            raise FakeFailure(
+                "INVALID_ARGUMENT",
+                f"input size does not match signature: {len(request.inputs)}!={len(wanted)} len({{{sent}}}) != "
+                f"len({{{names}}}). Sent extra: {{{','.join(extra)}}}. "
+                f"Missing but required: {{{','.join(missing)}}}.",
+            )
+
+    def _declare(
+        self, user: Mapping[str, str], item: Mapping[str, str], optional: Sequence[str]
+    ) -> dict[str, Any]:
+        kinds = {"history_timestamp": "int64", "history_event": "string"}
+        query = {**_QUERY, **{name: (kinds[name], [None, None]) for name in optional}}
+        query.update({name: (dtype, [None]) for name, dtype in user.items()})
+        top = {"item_id": ("string", [None, self.k]), "score": ("float32", [None, self.k])}
+        vector = {"embedding": ("float32", [None, 4])}
+        items = {"text": ("string", [None]), **{name: (dtype, [None]) for name, dtype in item.items()}}
+        ranked = {**query, "item_id": ("string", [None, None])}
+        recommend = ({**query, **_FILTERS}, top)
+        return {
+            "serving_default": recommend,
+            "recommend": recommend,
+            "retrieve": recommend,
+            "rank": (ranked, {"score": ("float32", [None, None])}),
+            "embed_query": (query, vector),
+            "embed_item": (items, vector),
+            "similar_items": ({"item_id": ("string", [None])}, top),
+            "describe": ({"detail": ("string", [None])}, {"json": ("string", [None])}),
+        }
+
+    def _top(self, rows: Sequence[Sequence[str]]) -> dict[str, Any]:
+        ids = np.full((len(rows), self.k), b"", object)
+        scores = np.full((len(rows), self.k), -np.inf, np.float32)
+        for at, row in enumerate(rows):
+            for column, item_id in enumerate(row[: self.k]):
+                ids[at, column], scores[at, column] = item_id.encode(), self.score(item_id)
+        return {"item_id": ids, "score": scores}
+
+    def _recommend(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        rows = []
+        for history, exclude, allow in zip(
+            inputs["history_item_id"], inputs["exclude_item_id"], inputs["allow_category"], strict=True
+        ):
+            hidden, wanted = _texts(history) | _texts(exclude), _texts(allow)
+            rows.append(
+                [i for i, c in self.categories.items() if i not in hidden and (not wanted or c in wanted)]
+            )
+        return self._top(rows)
+
+    def _rank(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        scores = [[self.score(item_id.decode()) for item_id in row] for row in inputs["item_id"]]
+        return {"score": np.array(scores, np.float32)}
+
+    def _embed_query(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        pairs = zip(inputs["history_item_id"], inputs["query"], strict=True)
+        rows = [[len(_texts(history)), len(query), 0, 1] for history, query in pairs]
+        return {"embedding": np.array(rows, np.float32)}
+
+    def _embed_item(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        return {"embedding": np.array([[0, len(text), 0, 1] for text in inputs["text"]], np.float32)}
+
+    def _similar(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        known = [item_id.decode() for item_id in inputs["item_id"]]
+        return self._top(
+            [[i for i in self.categories if i != own and own in self.categories] for own in known]
+        )
+
+    def _describe(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        return {"json": np.array([json.dumps(self.facts)] * len(inputs["detail"]), object)}
+
+    _behaviours: Mapping[str, Callable[[FakeModel, Mapping[str, Any]], dict[str, Any]]] = {
+        "serving_default": _recommend,
+        "recommend": _recommend,
+        "retrieve": _recommend,
+        "rank": _rank,
+        "embed_query": _embed_query,
+        "embed_item": _embed_item,
+        "similar_items": _similar,
+        "describe": _describe,
+    }
+
+
+def _texts(values: Any) -> set[str]:
+    return {value.decode() for value in values if value}
