@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ import click
 from rich.console import Console
 
 from beam_pipelines.config import RunConfig, load_config
-from beam_pipelines.errors import ConfigError, PipelineError
+from beam_pipelines.errors import ConfigError, DatasetError, PipelineError
 from beam_pipelines.settings import Protocol
 
 _CONFIG = click.argument("config", type=click.Path(path_type=Path))
@@ -67,6 +69,7 @@ def build(
 
     BEAM_ARGUMENTS after -- go to Apache Beam: --runner, --direct_num_workers, --project, ...
     """
+    _quiet_beam()
     from beam_pipelines.build import build_dataset
     from beam_pipelines.show import print_built
 
@@ -83,6 +86,11 @@ def build(
             print_built(console, built)
 
 
+def _quiet_beam() -> None:
+    """Keeps Beam's import from warning that its optional Google Cloud parts are not installed."""
+    logging.getLogger().addFilter(lambda record: "apitools not found" not in str(record.msg))
+
+
 def data_directory(run: RunConfig, given: str | None) -> str:
     """Where relative input files lie: the option, else the config's data_dir, else <work_dir>/raw.
 
@@ -97,3 +105,34 @@ def data_directory(run: RunConfig, given: str | None) -> str:
             "Set it, or give the folder with --data."
         )
     return expanded
+
+
+@features.command()
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option("--user", "user_id", help="Print this user's record as JSON.")
+@click.option(
+    "--split", default="test", show_default=True, type=click.Choice(["train", "validation", "test"])
+)
+@click.option("--as-request", is_flag=True, help="As a request for `twotower recommend --request -`.")
+@click.option("--verify", is_flag=True, help="Compare every file with its checksum.")
+def show(dataset: Path, user_id: str | None, split: str, as_request: bool, verify: bool) -> None:
+    """Show what the directory DATASET holds, or one user of it.
+
+    With --as-request the user's events before the target become the history; without --user some user is taken.
+    """
+    from beam_pipelines import requests
+    from beam_pipelines.reader import Dataset
+    from beam_pipelines.show import print_dataset
+
+    with friendly_errors():
+        opened = Dataset.open(dataset)
+        if verify and (damaged := opened.damaged()):
+            raise DatasetError(
+                f"{dataset}: {len(damaged)} files are damaged: {', '.join(damaged)}. Build it again."
+            )
+        if not (as_request or user_id is not None):
+            print_dataset(Console(), opened)
+            return
+        record = requests.find_record(opened, user_id, split)
+        shown = requests.as_request(record, opened.schema) if as_request else record
+        click.echo(json.dumps(shown, ensure_ascii=False))
