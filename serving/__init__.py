@@ -1,0 +1,1 @@
+"""Contract C: the wire protocol, the client, the embedded server."""

@@ -163,11 +163,11 @@ class FakeModel:
         extra, missing = sorted(set(request.inputs) - set(wanted)), sorted(set(wanted) - set(request.inputs))
         if extra or missing:
             sent, names = ",".join(sorted(request.inputs)), ",".join(sorted(wanted))
+            sizes = f"{len(request.inputs)}!={len(wanted)}"
             raise FakeFailure(
                 "INVALID_ARGUMENT",
-                f"input size does not match signature: {len(request.inputs)}!={len(wanted)} len({{{sent}}}) != "
-                f"len({{{names}}}). Sent extra: {{{','.join(extra)}}}. "
-                f"Missing but required: {{{','.join(missing)}}}.",
+                f"input size does not match signature: {sizes} len({{{sent}}}) != len({{{names}}}). "
+                f"Sent extra: {{{','.join(extra)}}}. Missing but required: {{{','.join(missing)}}}.",
             )
 
     def _declare(
