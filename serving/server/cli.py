@@ -1,0 +1,94 @@
+"""`twotower serve`: the embedded server as a command with the real server's flags."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from serving.server.options import ServerOptions
+
+_TYPES = {bool: click.BOOL, int: click.INT, float: click.FLOAT}
+
+
+def _option(name: str, field: FieldInfo) -> click.Option:
+    """The click option of one field; `--flag` alone means true for the boolean ones."""
+    annotation: Any = field.annotation
+    settings: dict[str, Any] = {"type": _TYPES.get(annotation, click.STRING), "help": field.description}
+    if annotation is bool:
+        settings |= {"is_flag": False, "flag_value": True}
+    if field.default is not None and field.default != "":
+        settings |= {"default": field.default, "show_default": True}
+    return click.Option([f"--{name}"], **settings)
+
+
+def _problems(error: ValidationError) -> str:
+    return "; ".join(
+        f"--{'.'.join(map(str, problem['loc']))}={problem['input']}: {problem['msg']}"
+        for problem in error.errors()
+    )
+
+
+def _serve(**flags: Any) -> None:
+    r"""Serve SavedModels over gRPC, as TensorFlow Serving does.
+
+    \b
+    Example:
+      twotower serve --model_name=movielens-100k --model_base_path=saved_models/movielens-100k
+
+    Flags have the names and defaults of `tensorflow_model_server`; those marked (ours) it does not have. New
+    versions that appear in the base path are loaded and swapped in without a lost request. SIGTERM or Ctrl-C
+    stops gracefully: health turns NOT_SERVING, running calls finish.
+    """
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    try:
+        options = ServerOptions(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        raise click.ClickException(_problems(error)) from None
+    if options.model_base_path is not None:
+        _check_directory(options.model_base_path)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    click.echo("Loading TensorFlow ...", err=True)
+    _run(options)
+
+
+def _check_directory(path: Path) -> None:
+    if not path.is_dir():
+        raise click.ClickException(
+            f"--model_base_path={path} does not exist. Give the directory that holds the version "
+            "directories, for example saved_models/my-model (not saved_models/my-model/1)."
+        )
+
+
+def _run(options: ServerOptions) -> None:
+    from serving.server.server import EmbeddedServer, StartError
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    server = EmbeddedServer(options)
+    try:
+        server.start()
+    except StartError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"Serving gRPC at {server.address}; ready.", err=True)
+    stop.wait()
+    click.echo("Stopping: no new requests, running calls finish.", err=True)
+    server.stop()
+    click.echo("Stopped.", err=True)
+
+
+serve = click.Command(
+    "serve",
+    callback=_serve,
+    help=_serve.__doc__,
+    params=[_option(name, field) for name, field in ServerOptions.model_fields.items()],
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)

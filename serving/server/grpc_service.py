@@ -1,0 +1,42 @@
+"""The gRPC face of the server: routes each method to the core and turns errors into statuses."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import grpc
+
+from serving.server.errors import ServingError
+from serving.wire.methods import Method
+
+_LOG = logging.getLogger(__name__)
+Handler = Callable[[Any], Awaitable[Any]]
+
+
+def generic_handlers(routes: Mapping[Method, Handler]) -> list[Any]:
+    """One gRPC handler a service for these methods."""
+    by_service: dict[str, dict[str, Any]] = {}
+    for method, handler in routes.items():
+        by_service.setdefault(method.service, {})[method.name] = grpc.unary_unary_rpc_method_handler(
+            _wrap(method, handler),
+            request_deserializer=method.request.FromString,
+            response_serializer=method.response.SerializeToString,
+        )
+    return [grpc.method_handlers_generic_handler(name, methods) for name, methods in by_service.items()]
+
+
+def _wrap(method: Method, handler: Handler) -> Callable[[Any, Any], Awaitable[Any]]:
+    async def serve(request: Any, context: Any) -> Any:
+        try:
+            return await handler(request)
+        except ServingError as error:
+            await context.abort(error.code, error.wire_message)
+        except Exception as error:
+            _LOG.exception("%s failed unexpectedly", method.name)
+            await context.abort(
+                grpc.StatusCode.INTERNAL, f"{type(error).__name__} in the server; see its log"
+            )
+
+    return serve

@@ -1,0 +1,65 @@
+"""The server's options: flag names and defaults of `tensorflow_model_server`, and a few of our own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ServerOptions(BaseModel):
+    """Every field is a command-line flag of the same name (`--name=value`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    # Flags of TensorFlow Serving.
+    port: int = Field(8500, ge=0, le=65535, description="TCP port of the gRPC API; 0 takes a free one.")
+    model_name: str = Field("default", description="Name of the model.")
+    model_base_path: Path | None = Field(
+        None, description="Directory whose children are version directories, e.g. saved_models/my-model."
+    )
+    file_system_poll_wait_seconds: int = Field(
+        1, ge=0, description="Seconds between two looks for new versions; 0 looks once."
+    )
+    max_num_load_retries: int = Field(5, ge=0, description="How often a failed load is tried again.")
+    load_retry_interval_micros: int = Field(
+        60_000_000, description="Microseconds between two tries; negative does not wait."
+    )
+    num_load_threads: int = Field(
+        0, ge=0, description="How many models may load at the same time; 0 takes the number of cores."
+    )
+    saved_model_tags: str = Field("serve", description="Comma-separated tags of the graph to load.")
+    tensorflow_intra_op_parallelism: int = Field(
+        0, ge=0, description="Threads inside one operation; 0 uses all cores."
+    )
+    tensorflow_inter_op_parallelism: int = Field(
+        0, ge=0, description="Operations at the same time; 0 uses all cores."
+    )
+    grpc_max_threads: int = Field(
+        4 * (os.cpu_count() or 1), ge=1, description="Model runs at the same time without batching."
+    )
+    enable_grpc_healthcheck_service: bool = Field(
+        True,
+        description="Answer the standard gRPC health protocol (off in the real server unless asked for).",
+    )
+    enable_model_warmup: bool = Field(
+        True, description="Replay assets.extra/tf_serving_warmup_requests before a version serves."
+    )
+    num_request_iterations_for_warmup: int = Field(0, ge=0, description="Times each warm-up record is run.")
+    enable_serialization_as_tensor_content: bool = Field(
+        False, description="Answer Predict with tensor_content instead of typed fields."
+    )
+
+    # Ours.
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 or [::] for all (ours).")
+    micro_batching: bool = Field(
+        False, description="Join calls that wait for a busy model into one run, without a timer (ours)."
+    )
+    micro_batching_max_rows: int = Field(64, ge=1, description="Rows of the largest joined run (ours).")
+    max_message_bytes: int = Field(
+        256 * 1024 * 1024, ge=1, le=2**31 - 1, description="Largest request taken (ours)."
+    )
+    drain_seconds: float = Field(
+        30.0, ge=0, description="How long running calls may take to finish after SIGTERM (ours)."
+    )
