@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,11 @@ from trainer.evaluation.ranking import Scorer, Scores
 
 #: float32 sparse rows; SciPy has no types that mypy could check.
 SparseRows = Any
+#: Events after which a history event counts half, as grids try them; None = all count the same.
+HALF_LIVES = (None, 20.0, 5.0, 2.0, 1.0)
+
+Integers = npt.NDArray[np.integer]
+LearnedT = TypeVar("LearnedT")
 
 
 class Baseline(Protocol):
@@ -40,6 +45,31 @@ class Baseline(Protocol):
 
     def scorer(self, queries: EvaluationQueries) -> Scorer:
         """Scores of these queries, computed from their histories when asked for."""
+
+
+class LearnOnce(Generic[LearnedT]):
+    """Shares what was learned between baselines that differ only in how they are asked.
+
+    Args:
+        learn: Called with (train_items, row_splits, num_items), and not again for the same arrays.
+    """
+
+    def __init__(self, learn: Callable[[Integers, Integers, int], LearnedT]) -> None:
+        self._learn = learn
+        self._memory: tuple[Integers, Integers, int, LearnedT] | None = None
+
+    def __call__(self, train_items: Integers, row_splits: Integers, num_items: int) -> LearnedT:
+        """What was learned from these events."""
+        memory = self._memory
+        if (
+            memory is None
+            or memory[0] is not train_items
+            or memory[1] is not row_splits
+            or memory[2] != num_items
+        ):
+            memory = (train_items, row_splits, num_items, self._learn(train_items, row_splits, num_items))
+            self._memory = memory
+        return memory[3]
 
 
 def interaction_matrix(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
 from trainer.evaluation.baselines.base import (
+    HALF_LIVES,
+    LearnOnce,
     SparseRows,
     history_matrix,
     interaction_matrix,
@@ -25,7 +26,6 @@ _DENSE_ITEMS = 4096
 _ITEMS_PER_BLOCK = 4096
 
 
-@dataclass
 class ItemKNN:
     """Cosine similarity between the users of two items, with shrinkage (Sarwar et al., 2001; Koren, 2008).
 
@@ -37,28 +37,34 @@ class ItemKNN:
     items, each weighted by recency. Tuned well, this beats many published neural models (Ferrari Dacrema,
     Cremonesi and Jannach, 2019).
 
-    Attributes:
+    Args:
         neighbours: Similar items kept for each item.
         shrinkage: Pulls similarities that rest on few users towards zero.
         half_life: Events after which a history event counts half; None = all count the same.
+        learn: Shares the neighbours with other instances of the same first two settings.
     """
 
-    neighbours: int = 100
-    shrinkage: float = 10.0
-    half_life: float | None = None
-    name: str = field(default="item-kNN", init=False)
-    _similarity: SparseRows = field(default=None, init=False, repr=False)
-    _counts: npt.NDArray[np.float32] = field(
-        default_factory=lambda: np.zeros(0, np.float32), init=False, repr=False
-    )
+    name = "item-kNN"
+
+    def __init__(
+        self,
+        neighbours: int = 100,
+        shrinkage: float = 10.0,
+        half_life: float | None = None,
+        learn: LearnOnce[SparseRows] | None = None,
+    ) -> None:
+        self.neighbours, self.shrinkage, self.half_life = neighbours, shrinkage, half_life
+        self._learn = learn or _learner(neighbours, shrinkage)
+        self._similarity: SparseRows = None
+        self._counts = np.zeros(0, np.float32)
 
     @classmethod
     def grid(cls) -> Iterator[ItemKNN]:
         """The 60 settings that tuning tries."""
-        for neighbours, shrinkage, half_life in itertools.product(
-            (20, 50, 100, 300), (0.0, 10.0, 50.0), (None, 20.0, 5.0, 2.0, 1.0)
-        ):
-            yield cls(neighbours, shrinkage, half_life)
+        for neighbours, shrinkage in itertools.product((20, 50, 100, 300), (0.0, 10.0, 50.0)):
+            learn = _learner(neighbours, shrinkage)
+            for half_life in HALF_LIVES:
+                yield cls(neighbours, shrinkage, half_life, learn)
 
     def settings(self) -> dict[str, object]:
         """The three settings by name."""
@@ -68,10 +74,8 @@ class ItemKNN:
         self, train_items: npt.NDArray[np.integer], row_splits: npt.NDArray[np.integer], num_items: int
     ) -> ItemKNN:
         """Finds the neighbours; arguments as in :class:`~trainer.evaluation.baselines.base.Baseline`."""
-        users = interaction_matrix(train_items, row_splits, num_items)
         self._counts = item_counts(train_items, num_items)
-        similarity = _neighbours(users, self.neighbours, self.shrinkage)
-        self._similarity = similarity.toarray() if num_items <= _DENSE_ITEMS else similarity
+        self._similarity = self._learn(train_items, row_splits, num_items)
         return self
 
     def scorer(self, queries: EvaluationQueries) -> Scorer:
@@ -85,6 +89,17 @@ class ItemKNN:
             return popularity_for_zeros(scores, self._counts)
 
         return score
+
+
+def _learner(neighbours: int, shrinkage: float) -> LearnOnce[SparseRows]:
+    def learn(
+        train_items: npt.NDArray[np.integer], row_splits: npt.NDArray[np.integer], num_items: int
+    ) -> SparseRows:
+        users = interaction_matrix(train_items, row_splits, num_items)
+        similarity = _neighbours(users, neighbours, shrinkage)
+        return similarity.toarray() if num_items <= _DENSE_ITEMS else similarity
+
+    return LearnOnce(learn)
 
 
 def _neighbours(users: SparseRows, neighbours: int, shrinkage: float) -> SparseRows:
