@@ -1,0 +1,167 @@
+"""What every server must answer: one suite over the fakes, with a socket and without."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fake_films import CATALOGUE, PATIENT, make_model
+
+from serving.client import Event, RecommenderClient, Route, UserQuery
+from serving.client.errors import InvalidRequestError, NotFoundError
+from serving.testing import FakeServer, FakeTransport
+
+
+@pytest.fixture(params=["socket", "no socket"])
+def asked(request):
+    """A client, and the calls that reached the model."""
+    model = make_model(
+        versions=[1, 2], labels={"stable": 1}, optional_inputs=["history_timestamp", "history_event"]
+    )
+    if request.param == "socket":
+        with FakeServer(model) as server, RecommenderClient(server.target, "films", PATIENT) as client:
+            yield client, server.calls
+    else:
+        transport = FakeTransport(model)
+        with RecommenderClient("nowhere:1", "films", PATIENT, connect=transport.connect) as client:
+            yield client, transport.script.calls
+
+
+@pytest.fixture
+def client(asked):
+    return asked[0]
+
+
+def test_recommendations_come_ranked_and_typed(client):
+    result = client.recommend(["a"], k=2)
+    assert [(item.item_id, item.score, item.rank) for item in result] == [("b", 0.75, 1), ("c", 0.5, 2)]
+    assert (result.version, result.answer.model, result.source) == (2, "films", "model")
+    assert result.answer.latency > 0
+    assert type(result[0].item_id) is str
+    assert type(result[0].score) is float
+
+
+def test_nothing_asked_for_means_what_is_popular(client):
+    assert client.recommend().item_ids == list(CATALOGUE)
+
+
+def test_filters_reach_the_model(client):
+    assert client.recommend(exclude=["a", "d"]).item_ids == ["b", "c"]
+    assert client.recommend(allow_category=["y"]).item_ids == ["b", "d"]
+    assert client.retrieve(["b"], allow_category=["y"]).item_ids == ["d"]
+
+
+def test_rows_with_fewer_results_carry_no_padding(client):
+    assert client.recommend(exclude=list(CATALOGUE)).item_ids == []
+
+
+def test_a_batch_keeps_its_order_and_pads_its_rows(client):
+    queries = [UserQuery(["a", "b", "c"]), UserQuery(), UserQuery(exclude=["a"], query="x")]
+    assert [r.item_ids for r in client.recommend_batch(queries, k=2)] == [["d"], ["a", "b"], ["b", "c"]]
+    assert client.recommend_batch([]) == []
+
+
+def test_ranking_orders_what_is_given_and_names_what_is_unknown(client):
+    result = client.rank(["d", "zz", "a"])
+    assert result.scores == {"a": 1.0, "d": 0.25}
+    assert result.item_ids == ["a", "d"]
+    assert result.unknown == ("zz",)
+    rankings = client.rank_batch([["c", "b"], ["d"]], [UserQuery(), UserQuery()])
+    assert [r.item_ids for r in rankings] == [["b", "c"], ["d"]]
+
+
+def test_vectors_are_float32_and_read_only(client):
+    vector = client.embed_query(["a", "b"], query="hello").vector
+    np.testing.assert_array_equal(vector, np.array([2, 5, 0, 1], np.float32))
+    assert vector.dtype == np.float32
+    with pytest.raises(ValueError, match="read-only"):
+        vector[0] = 1
+    assert client.embed_item({"text": "seven .."}).vector.tolist() == [0, 8, 0, 1]
+
+
+def test_similar_items_leave_the_item_out(client):
+    assert client.similar_items("b", k=2).item_ids == ["a", "c"]
+    assert client.similar_items("zz").item_ids == []
+    assert [r.item_ids for r in client.similar_items_batch(["a", "d"], k=1)] == [["b"], ["a"]]
+
+
+def test_any_signature_can_be_asked_and_strings_come_as_str(client):
+    prediction = client.predict({"item_id": ["b"]}, signature="similar_items")
+    assert prediction["item_id"] == [["a", "c", "d", ""]]
+    assert prediction["score"].dtype == np.float32
+    only = client.predict({"item_id": ["b"]}, signature="similar_items", outputs=["score"])
+    assert list(only.outputs) == ["score"]
+
+
+def test_status_metadata_and_description(client):
+    assert client.status().available == (2, 1)
+    metadata = client.metadata()
+    assert metadata.version == 2
+    assert str(metadata.signatures["recommend"].inputs["age"]) == "age: float32 [-]"
+    assert client.describe().facts == {"name": "films", "k": 4, "items": 4}
+    assert client.wait_until_ready(5).available == (2, 1)
+
+
+def test_versions_and_labels_are_asked_for(client):
+    assert client.recommend().version == 2
+    assert client.recommend(route=Route(version=1)).version == 1
+    assert client.recommend(route=Route(label="stable")).version == 1
+    with pytest.raises(NotFoundError, match=r"Specific\(films, 9\)"):
+        client.recommend(route=Route(version=9))
+    with pytest.raises(NotFoundError, match="other"):
+        client.recommend(route=Route(model="other"))
+
+
+def test_events_keep_their_times_and_kinds(asked):
+    from serving.wire.tensors import decode_tensor
+
+    client, calls = asked
+    client.recommend([Event("a", 5, "view"), "b", Event("c", 7, "buy")])
+    inputs = {name: decode_tensor(value) for name, value in calls[-1].request.inputs.items()}
+    assert inputs["history_item_id"].tolist() == [[b"a", b"b", b"c", b""]]
+    assert inputs["history_timestamp"].tolist() == [[5, 0, 7, 0]]
+    assert inputs["history_event"].tolist() == [[b"view", b"", b"buy", b""]]
+
+
+def test_what_the_caller_leaves_out_is_sent_empty(asked):
+    from serving.wire.tensors import decode_tensor
+
+    client, calls = asked
+    client.recommend_batch([UserQuery(user={"age": 30}), UserQuery(user={"job": "cook"})])
+    inputs = {name: decode_tensor(value) for name, value in calls[-1].request.inputs.items()}
+    assert inputs["age"].tolist() == [30.0, 0.0]
+    assert inputs["job"].tolist() == [b"", b"cook"]
+
+
+@pytest.mark.parametrize(
+    ("ask", "words"),
+    [
+        (lambda c: c.recommend(k=5), r"k = 5, but model 'films' returns 1 to 4 items"),
+        (lambda c: c.recommend(k=0), "k must be 1 or more, got 0"),
+        (lambda c: c.recommend("abc"), r"`history` must be a list.*'abc'"),
+        (lambda c: c.recommend([1]), r"`history` must hold strings, got int: 1"),
+        (lambda c: c.recommend(exclude=[None]), "`exclude` must hold strings"),
+        (lambda c: c.recommend(query=3), "`query` must be a string, got int"),
+        (lambda c: c.recommend(user={"aeg": 3}), r"no user feature 'aeg'; it has age, job"),
+        (lambda c: c.recommend(user={"age": "3"}), r"age: float32 \[-\]` takes a number, got str: '3'"),
+        (lambda c: c.recommend(user={"job": 3}), r"job: string \[-\]` takes a string, got int: 3"),
+        (lambda c: c.recommend(deadline=0), "deadline must be a positive number"),
+        (lambda c: c.rank([]), "no item was given"),
+        (lambda c: c.rank("ab"), "item ids must be a list of strings"),
+        (lambda c: c.rank_batch([["a"]], []), "1 lists of items came with 0 queries"),
+        (lambda c: c.embed_item({"title": "x"}), "no item feature 'title'; it has text"),
+        (lambda c: c.predict({}, signature="zzz"), r"no signature 'zzz'; it has \{describe, embed_item"),
+        (
+            lambda c: c.predict({"x": [1]}, signature="rank"),
+            r"takes \{age.*you sent \{x\}.*Unexpected: \{x\}",
+        ),
+        (lambda c: c.predict({"item_id": [1]}, signature="similar_items"), "item_id: string"),
+        (
+            lambda c: c.predict({"item_id": "a"}, signature="similar_items"),
+            r"does not take an array of shape \[\]",
+        ),
+        (lambda c: c.explain(["a"]), "no signature 'explain'"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_with_both_sides_named(client, ask, words):
+    with pytest.raises(InvalidRequestError, match=words):
+        ask(client)
