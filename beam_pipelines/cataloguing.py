@@ -52,7 +52,7 @@ class WriteItems(beam.DoFn):  # type: ignore[misc] # Beam is untyped
         items = from_bytes(element[1])
         records = encode_items(items, item_table(self._plan.settings), defaults)
         path = items_shard(element[0], self._plan.item_shards)
-        checksum = write_shard(self._root, path, records.to_pylist())
+        checksum = write_shard(self._root, path, records)
         yield {"split": "items", "path": path, "sha256": checksum}
 
 

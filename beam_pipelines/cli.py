@@ -118,7 +118,7 @@ def data_directory(run: RunConfig, given: str | None) -> str:
 def show(dataset: Path, user_id: str | None, split: str, as_request: bool, verify: bool) -> None:
     """Show what the directory DATASET holds, or one user of it.
 
-    With --as-request the user's events before the target become the history; without --user some user is taken.
+    With --as-request the events before the target become the history; without --user some user is taken.
     """
     from beam_pipelines import requests
     from beam_pipelines.reader import Dataset

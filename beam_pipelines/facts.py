@@ -63,6 +63,8 @@ def user_tally(users: pa.Table, view: SplitView) -> Tally:
     tally = Tally()
     training = users.take(pa.array(view.users))
     for name in training.column_names:
+        if name == "_user":
+            continue
         column = training[name]
         if pa.types.is_floating(column.type):
             tally.add(f"missing/{name}", column.null_count)

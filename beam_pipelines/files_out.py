@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import uuid
-from collections.abc import Iterable
-from typing import Any
 
+import pyarrow as pa
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from beam_pipelines.tfrecord import write_gzip
+from beam_pipelines.tfrecord import compress
 
 
 def write_bytes(root: str, relative: str, data: bytes) -> str:
@@ -33,11 +31,9 @@ def write_bytes(root: str, relative: str, data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def write_shard(root: str, relative: str, records: Iterable[bytes]) -> str:
-    """Writes a gzipped TFRecord file; returns its SHA-256."""
-    buffer: Any = io.BytesIO()
-    write_gzip(buffer, records)
-    return write_bytes(root, relative, buffer.getvalue())
+def write_shard(root: str, relative: str, records: pa.Array) -> str:
+    """Writes records [n] as a gzipped TFRecord file; returns its SHA-256."""
+    return write_bytes(root, relative, compress(records))
 
 
 def read_bytes(root: str, relative: str) -> bytes:

@@ -62,6 +62,14 @@ def filter_events(plan: Plan, prepared: Any, items: Any) -> tuple[Any, Any]:
     return prepared, tallies | "Left out" >> beam.Flatten()
 
 
+def needs_global_facts(plan: Plan) -> bool:
+    """Whether a step on prepared partitions needs something that all of them together tell."""
+    filters, split, items = plan.settings.filters, plan.settings.split, plan.settings.items
+    by_quantile = plan.protocol == "by_time" and split.test_start is None
+    drops_unknown = items is not None and items.unknown == "drop"
+    return by_quantile or drops_unknown or filters.min_item_events > 1
+
+
 def _round(prepared: Any, min_item: int, min_user: int, number: int) -> tuple[Any, Any]:
     rare = _rare_items(prepared, min_item, str(number))
     return _apply(prepared, f"round {number}", _DropRare(min_user), rare)

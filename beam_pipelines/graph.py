@@ -18,8 +18,8 @@ import apache_beam as beam
 from beam_pipelines.cataloguing import JoinItems, WriteItems, WriteListings, listing
 from beam_pipelines.cutting import find_cuts
 from beam_pipelines.files_out import write_bytes
-from beam_pipelines.filtering import filter_events
-from beam_pipelines.numerics import numeric_defaults
+from beam_pipelines.filtering import filter_events, needs_global_facts
+from beam_pipelines.numerics import numeric_defaults, numeric_specs
 from beam_pipelines.plan import Plan, TableInput
 from beam_pipelines.reading import LINES, REJECTS, TALLY, ReadTable
 from beam_pipelines.rejects import WriteRejects
@@ -41,9 +41,11 @@ def build_graph(pipeline: beam.Pipeline, plan: Plan, root: str) -> None:
     tables = {table.name: _read(pipeline, table, plan) for table in plan.tables}
     prepared = _prepare(pipeline, plan, tables)
     cuts = find_cuts(pipeline, plan, prepared["main"])
-    # A step must not be fused with the one that makes its side input; some runners notice too late.
-    apart = prepared["main"] | "Keep apart" >> beam.Reshuffle()
-    stays, filtered = filter_events(plan, apart, tables.get("items"))
+    main = prepared["main"]
+    if needs_global_facts(plan) or numeric_specs(plan.settings):
+        # A step must not be fused with the one that makes its side input; some runners notice too late.
+        main = main | "Keep apart" >> beam.Reshuffle()
+    stays, filtered = filter_events(plan, main, tables.get("items"))
     counted = stays | "Count" >> beam.ParDo(Count(plan), cuts=beam.pvalue.AsSingleton(cuts)).with_outputs(
         TALLY, main="items"
     )
@@ -54,12 +56,7 @@ def build_graph(pipeline: beam.Pipeline, plan: Plan, root: str) -> None:
     tally = (
         [*parts, reject_tally] | "All tallies" >> beam.Flatten() | "Sum" >> beam.CombineGlobally(merge_states)
     )
-    numbers = (
-        [counted[TALLY], items[TALLY]]
-        | "Tallies of training" >> beam.Flatten()
-        | "Sum of training" >> beam.CombineGlobally(merge_states)
-        | "Defaults" >> beam.Map(numeric_defaults, settings=plan.settings)
-    )
+    numbers = _defaults(pipeline, plan, [counted[TALLY], items[TALLY]])
     defaults = beam.pvalue.AsSingleton(numbers)
     files = [
         stays
@@ -117,6 +114,18 @@ def _join_items(pipeline: beam.Pipeline, plan: Plan, tables: dict[str, Any], cou
         inputs
         | "Group by item" >> beam.CoGroupByKey()
         | "Join items" >> beam.ParDo(JoinItems(plan)).with_outputs(TALLY, REJECTS, main="main")
+    )
+
+
+def _defaults(pipeline: beam.Pipeline, plan: Plan, tallies: list[Any]) -> Any:
+    """What stands in for missing numbers; known at once where no feature needs it."""
+    if not numeric_specs(plan.settings):
+        return pipeline | "No defaults" >> beam.Create([{}])
+    return (
+        tallies
+        | "Tallies of training" >> beam.Flatten()
+        | "Sum of training" >> beam.CombineGlobally(merge_states)
+        | "Defaults" >> beam.Map(numeric_defaults, settings=plan.settings)
     )
 
 

@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
+_FNV_BASIS, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 _OPTIONS = pa.ipc.IpcWriteOptions(compression=None)
 
 
 def partition_of(key: str, partitions: int) -> int:
-    """The partition of a key: CRC-32 of its UTF-8 bytes, the same on every machine and in every version."""
-    return zlib.crc32(key.encode()) % partitions
+    """The partition of one key."""
+    return int(partitions_of(pa.array([key]), partitions)[0])
+
+
+def partitions_of(keys: pa.Array, partitions: int) -> npt.NDArray[np.uint16]:
+    """The partition of each key: 64-bit FNV-1a of its UTF-8 bytes, folded; the same on every machine.
+
+    Reference: http://www.isthe.com/chongo/tech/comp/fnv/
+
+    Args:
+        keys: [n] strings.
+        partitions: how many there are.
+    """
+    keys = keys.cast(pa.large_string())
+    _, starts, data = keys.buffers()
+    offsets = np.frombuffer(starts, dtype=np.int64)[keys.offset : keys.offset + len(keys) + 1]
+    octets = np.frombuffer(data, dtype=np.uint8) if data is not None else np.zeros(0, np.uint8)
+    lengths, begins = np.diff(offsets), offsets[:-1]
+    hashes = np.full(len(keys), _FNV_BASIS, dtype=np.uint64)
+    for position in range(int(lengths.max(initial=0))):
+        longer = lengths > position
+        if longer.all():
+            hashes = (hashes ^ octets[begins + position]) * _FNV_PRIME
+        else:
+            hashes[longer] = (hashes[longer] ^ octets[begins[longer] + position]) * _FNV_PRIME
+    folded = (hashes >> np.uint64(32)) ^ (hashes & np.uint64(0xFFFFFFFF))
+    partition: npt.NDArray[np.uint16] = (folded % np.uint64(partitions)).astype(np.uint16)
+    return partition
 
 
 def partition_rows(table: pa.Table, key: str, partitions: int) -> Iterator[tuple[int, bytes]]:
@@ -30,13 +57,7 @@ def partition_rows(table: pa.Table, key: str, partitions: int) -> Iterator[tuple
     if not len(table):
         return
     table = table.combine_chunks()
-    encoded = table[key].combine_chunks().dictionary_encode() if len(table) else table[key]
-    encoded = encoded.chunk(0) if isinstance(encoded, pa.ChunkedArray) else encoded
-    names = encoded.dictionary.to_pylist()
-    of_name = np.fromiter(
-        (partition_of(name, partitions) for name in names), dtype=np.uint16, count=len(names)
-    )
-    of_row = of_name[encoded.indices.to_numpy()]
+    of_row = partitions_of(table[key].chunk(0), partitions)
     order = np.argsort(of_row, kind="stable")
     sorted_rows = table.take(pa.array(order))
     ends = np.cumsum(np.bincount(of_row, minlength=partitions))

@@ -21,8 +21,8 @@ def find_record(dataset: Dataset, user_id: str | None, split: str) -> Record:
         record = dataset.find_user(user_id, split)
         if record is None:
             raise DatasetError(
-                f"{dataset.root}: the user {user_id!r} is not in the split {split}: users are there only with at "
-                "least one target. Try --split train."
+                f"{dataset.root}: the user {user_id!r} is not in the split {split}: users are there only "
+                "with at least one target. Try --split train."
             )
         return record
     record = next((r for r in dataset.sequences(split) if r["target_start"] > 0), dataset.first_user(split))

@@ -87,6 +87,9 @@ def starts_of(lengths: npt.NDArray[np.integer]) -> Int64s:
     return starts
 
 
+_TIE_BREAKERS = ("item_id", "event", "value", "weight", "query_text")
+
+
 def group_by_user(events: pa.Table) -> Sequences:
     """Sorts events in any order into sequences; the result does not depend on that order.
 
@@ -107,17 +110,31 @@ def group_by_user(events: pa.Table) -> Sequences:
 
 
 def _sort(events: pa.Table, coded: dict[str, pa.DictionaryArray], users: Int64s) -> Int64s:
+    """The order by user, time, item id and then everything else."""
+    rest = [name for name in _TIE_BREAKERS if name in events.column_names]
     times = events["timestamp"].to_numpy()
-    items = coded["item_id"].indices.to_numpy(zero_copy_only=False)
-    order = np.lexsort((items, times, users))
-    same = (np.diff(users[order]) == 0) & (np.diff(times[order]) == 0) & (np.diff(items[order]) == 0)
-    rest = [name for name in ("query_text", "weight", "value", "event") if name in events.column_names]
-    if not same.any() or not rest:
-        return order
-    keys = [
-        coded[n].indices.to_numpy(zero_copy_only=False) if n in coded else events[n].to_numpy() for n in rest
-    ]
-    return np.lexsort((*keys, items, times, users))
+    moments = times - times.min(initial=0)
+    span = int(moments.max(initial=0)) + 1
+    if (int(users.max(initial=0)) + 1) * span >= 1 << 62:
+        order = np.lexsort((times, users))
+        keys = None
+    else:
+        keys = users * span + moments
+        order = np.argsort(keys)
+    ties = _tied(keys[order]) if keys is not None else np.ones(len(order), dtype=bool)
+    if ties.any():
+        columns = [(coded[n].indices if n in coded else events[n]).to_numpy() for n in reversed(rest)]
+        tied = order[ties]
+        order[ties] = tied[np.lexsort((*(column[tied] for column in columns), times[tied], users[tied]))]
+    return order
+
+
+def _tied(keys: Int64s) -> Mask:
+    """Which of the sorted keys have an equal neighbour."""
+    same = keys[1:] == keys[:-1]
+    return (
+        np.concatenate([[False], same]) | np.concatenate([same, [False]]) if len(keys) else np.zeros(0, bool)
+    )
 
 
 def _ordered_codes(column: pa.ChunkedArray) -> pa.DictionaryArray:

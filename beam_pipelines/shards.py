@@ -22,7 +22,7 @@ def encode_sequences(
 
     Args:
         sequences: of U users.
-        users: [U] features of these users.
+        users: [U] features of these users, and `_user`, their names.
         view: the split.
         has_time: `timestamp` is a time (and not just an order) and becomes a feature.
         defaults: for missing numbers.
@@ -38,6 +38,8 @@ def encode_sequences(
         if name != "timestamp" or has_time:
             features[name] = Ragged(_whole(events[name]), splits)
     for name in users.column_names:
+        if name == "_user":
+            continue
         features[name] = scalar(_filled(users[name].take(chosen), defaults.get(name, 0.0)))
     features["target_start"] = scalar(pa.array(view.target_starts))
     return encode_examples(features)

@@ -8,13 +8,18 @@ from __future__ import annotations
 import gzip
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import BinaryIO
 
 import google_crc32c
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_pipelines.varint import binary_array
 
 _MASK_DELTA = 0xA282EAD8
-_CHUNK = 1 << 20
 
 
 def masked_crc32c(data: bytes) -> int:
@@ -23,33 +28,43 @@ def masked_crc32c(data: bytes) -> int:
     return (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF
 
 
-def frame(records: Iterable[bytes]) -> Iterator[bytes]:
-    """The bytes of a TFRecord file, record by record."""
-    for record in records:
-        length = struct.pack("<Q", len(record))
-        head = struct.pack("<I", masked_crc32c(length))
-        yield length + head + record + struct.pack("<I", masked_crc32c(record))
-
-
-def write_gzip(file: BinaryIO, records: Iterable[bytes], level: int = 1) -> None:
-    """Writes a gzipped TFRecord file whose bytes depend on the records alone.
+def frame(records: pa.Array) -> memoryview:
+    """The bytes of an uncompressed TFRecord file.
 
     Args:
-        file: opened for writing bytes.
-        records: serialized records.
+        records: [n] large_binary.
+    """
+    lengths, which = np.unique(pc.binary_length(records).to_numpy(), return_inverse=True)
+    crcs = np.array([masked_crc32c(struct.pack("<Q", n)) for n in lengths.tolist()], dtype="<u4")
+    heads = np.zeros(len(records), dtype=[("length", "<u8"), ("crc", "<u4")])
+    heads["length"], heads["crc"] = lengths[which], crcs[which]
+    feet = _mask(np.fromiter(map(google_crc32c.value, records.to_pylist()), np.uint32, len(records)))
+    parts = (_fixed(heads.view(np.uint8), 12), records, _fixed(feet.astype("<u4").view(np.uint8), 4))
+    framed = pc.binary_join_element_wise(*parts, pa.scalar(b"", pa.large_binary()))
+    starts = np.frombuffer(framed.buffers()[1], dtype=np.int64, count=len(framed) + 1)
+    data = framed.buffers()[2]
+    return memoryview(data)[starts[0] : starts[-1]] if data is not None else memoryview(b"")
+
+
+def _fixed(data: npt.NDArray[np.uint8], width: int) -> pa.Array:
+    return binary_array(data, np.arange(len(data) // width + 1, dtype=np.int64) * width)
+
+
+def _mask(crcs: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    rotated: npt.NDArray[np.uint32] = (crcs >> np.uint32(15)) | (crcs << np.uint32(17))
+    masked: npt.NDArray[np.uint32] = rotated + np.uint32(_MASK_DELTA)
+    return masked
+
+
+def compress(records: pa.Array, level: int = 1) -> bytes:
+    """The bytes of a gzipped TFRecord file; they depend on the records alone.
+
+    Args:
+        records: [n] large_binary, serialized records.
         level: of zlib, 1 (fast) to 9 (small).
     """
     compressor = zlib.compressobj(level, zlib.DEFLATED, 31)
-    pending: list[bytes] = []
-    size = 0
-    for framed in frame(records):
-        pending.append(framed)
-        size += len(framed)
-        if size >= _CHUNK:
-            file.write(compressor.compress(b"".join(pending)))
-            pending, size = [], 0
-    file.write(compressor.compress(b"".join(pending)))
-    file.write(compressor.flush())
+    return compressor.compress(frame(records)) + compressor.flush()
 
 
 def read_gzip(file: BinaryIO) -> Iterator[bytes]:

@@ -9,28 +9,29 @@ from beam_pipelines.duplicates import Conflict, merge_rows
 
 
 def user_features(
-    owners: pa.Array, rows: pa.Table | None, schema: pa.Schema
+    names: pa.Array, owners: pa.Array, rows: pa.Table | None, schema: pa.Schema
 ) -> tuple[pa.Table, list[Conflict]]:
     """The features of given users.
 
     Args:
-        owners: [U] user ids, perhaps repeated (sessions).
+        names: [U] names of the sequences.
+        owners: [U] the user of each, perhaps repeated (sessions).
         rows: the partition's rows of the user table, None where there are none.
         schema: of the features: string or float32 each.
 
     Returns:
-        [U] a column a feature: "" or null where it is not known; and the rows refused as contradicting.
+        [U] the names as `_user` and a column a feature, "" or null where it is not known; and the rows
+        refused as contradicting.
     """
     if rows is None:
-        empty = {f.name: _unknown(f.type, len(owners)) for f in schema}
-        return pa.table(empty, schema=schema), []
+        return pa.table({"_user": names} | {f.name: _unknown(f.type, len(owners)) for f in schema}), []
     merged, conflicts = merge_rows(rows, "user_id", "duplicate_user_id")
     position = pc.index_in(owners, value_set=merged["user_id"].combine_chunks())
-    columns = {}
+    columns = {"_user": names}
     for feature in schema:
         found = merged[feature.name].combine_chunks().take(position)
         columns[feature.name] = pc.fill_null(found, "") if pa.types.is_string(feature.type) else found
-    return pa.table(columns, schema=schema), conflicts
+    return pa.table(columns), conflicts
 
 
 def _unknown(kind: pa.DataType, rows: int) -> pa.Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import apache_beam as beam
@@ -44,13 +45,14 @@ class Prepare(beam.DoFn):  # type: ignore[misc] # Beam is untyped
         owners = sequences.users
         if settings.filters.session_gap is not None:
             sequences, owners = split_sessions(sequences, settings.filters.session_gap)
-        users, conflicts = user_features(owners, concat(grouped.get("users", ())), user_table(settings))
+        users, conflicts = user_features(
+            sequences.users, owners, concat(grouped.get("users", ())), user_table(settings)
+        )
         yield beam.pvalue.TaggedOutput(TALLY, tally.to_state())
         for conflict in conflicts:
             label, block, line = conflict.source.split("\t")
             reject = (int(block), int(line), conflict.reason, conflict.record)
             yield beam.pvalue.TaggedOutput(REJECTS, (("users", label), reject))
-        users = users.append_column("_user", sequences.users)
         yield partition, sequences.to_bytes(), to_bytes(users)
 
 
@@ -85,13 +87,15 @@ class WriteSequences(beam.DoFn):  # type: ignore[misc] # Beam is untyped
         sequences, users = _unpack(element)
         kept = ["item_id", "timestamp", *event_features(plan.settings)]
         sequences = Sequences(sequences.users, sequences.starts, sequences.events.select(kept))
-        for split, view in split_views(
-            sequences, split_bounds(sequences, plan.protocol, Cuts(*cuts))
-        ).items():
+        views = split_views(sequences, split_bounds(sequences, plan.protocol, Cuts(*cuts)))
+
+        def write(split: str) -> dict[str, Any]:
             path = sequences_shard(split, element[0], plan.shards)
-            records = encode_sequences(sequences, users, view, has_time(plan.settings), defaults)
-            checksum = write_shard(self._root, path, records.to_pylist())
-            yield {"split": split, "path": path, "sha256": checksum}
+            records = encode_sequences(sequences, users, views[split], has_time(plan.settings), defaults)
+            return {"split": split, "path": path, "sha256": write_shard(self._root, path, records)}
+
+        with ThreadPoolExecutor(len(views)) as threads:  # compression and Arrow leave the interpreter free
+            yield from threads.map(write, views)
 
 
 def _unpack(element: Prepared) -> tuple[Sequences, pa.Table]:
@@ -101,7 +105,7 @@ def _unpack(element: Prepared) -> tuple[Sequences, pa.Table]:
         import pyarrow.compute as pc
 
         users = users.filter(pc.is_in(users["_user"], value_set=sequences.users))
-    return sequences, users.drop_columns(["_user"])
+    return sequences, users
 
 
 def _empty_sequences() -> Sequences:
