@@ -12,6 +12,7 @@ docs/client.md has recipes for web frameworks, deadlines, retries, A/B tests and
 from __future__ import annotations
 
 from serving.client import errors
+from serving.client.async_client import AsyncRecommenderClient
 from serving.client.breaker import BreakerPolicy
 from serving.client.calling import HedgePolicy
 from serving.client.channel import ChannelSettings, Tls
@@ -38,11 +39,13 @@ from serving.client.retry import NO_RETRIES, RetryPolicy
 from serving.client.routing import Route, Split
 from serving.client.settings import ClientSettings
 from serving.client.shadow import Shadow, ShadowResult
+from serving.client.vectors import VectorIndex
 
 __all__ = [
     "NO_RETRIES",
     "UNSET",
     "Answer",
+    "AsyncRecommenderClient",
     "AttemptEvent",
     "BreakerPolicy",
     "CallEvent",
@@ -72,6 +75,7 @@ __all__ = [
     "TensorSpec",
     "Tls",
     "UserQuery",
+    "VectorIndex",
     "VersionStatus",
     "errors",
 ]

@@ -22,9 +22,9 @@ _HEAVY = {
 def _measure(code: str) -> dict:
     script = f"""
 import json, pathlib, re, sys, time
-began = time.perf_counter()
+began = time.process_time()
 {code}
-seconds = time.perf_counter() - began
+seconds = time.process_time() - began
 peak = pathlib.Path("/proc/self/status").read_text()
 print(json.dumps({{"seconds": seconds, "modules": sorted({{name.split(".")[0] for name in sys.modules}}),
                    "rss_mb": int(re.search(r"VmHWM:\\s+(\\d+)", peak)[1]) / 1024}}))
@@ -40,9 +40,12 @@ def test_the_client_imports_nothing_heavy():
 
 
 def test_the_client_is_small_and_quick_to_import():
-    # Beside what it cannot do without, best of five each: a busy machine slows both.
-    floor = [_measure("import grpc, numpy, google.protobuf.message_factory") for _ in range(5)]
-    runs = [_measure("import serving.client") for _ in range(5)]
+    # Beside what it cannot do without, in turns, processor time, the best of five: other work on the machine
+    # must not decide.
+    floor, runs = [], []
+    for _ in range(5):
+        floor.append(_measure("import grpc, numpy, google.protobuf.message_factory"))
+        runs.append(_measure("import serving.client"))
     assert min(run["seconds"] for run in runs) < 2 * min(run["seconds"] for run in floor)
     assert min(run["rss_mb"] for run in runs) < 10 + min(run["rss_mb"] for run in floor)
 
