@@ -1,40 +1,85 @@
-"""What every server must answer: one suite over the fakes, with a socket and without."""
+"""What every server must answer: one suite over both clients, fakes, the embedded server and a real one."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+
 import numpy as np
 import pytest
+from awaited import Awaited
 from fake_films import CATALOGUE, PATIENT, make_model
 
 from serving.client import Event, RecommenderClient, Route, UserQuery
 from serving.client.errors import InvalidRequestError, NotFoundError
 from serving.testing import FakeServer, FakeTransport
 
+_OPTIONAL = ["history_timestamp", "history_event"]
+_REAL = os.environ.get("TWOTOWER_REAL_SERVER")
 
-@pytest.fixture(params=["socket", "no socket"])
-def asked(request):
-    """A client, and the calls that reached the model."""
-    model = make_model(
-        versions=[1, 2], labels={"stable": 1}, optional_inputs=["history_timestamp", "history_event"]
-    )
-    if request.param == "socket":
-        with FakeServer(model) as server, RecommenderClient(server.target, "films", PATIENT) as client:
+
+@contextlib.contextmanager
+def _fake(client_class, socket):
+    model = make_model(versions=[1, 2], labels={"stable": 1}, optional_inputs=_OPTIONAL)
+    if socket:
+        with FakeServer(model) as server, client_class(server.target, "films", PATIENT) as client:
             yield client, server.calls
     else:
         transport = FakeTransport(model)
-        with RecommenderClient("nowhere:1", "films", PATIENT, connect=transport.connect) as client:
+        connect = transport.connect_async if client_class is Awaited else transport.connect
+        with client_class("nowhere:1", "films", PATIENT, connect=connect) as client:
             yield client, transport.script.calls
 
 
-@pytest.fixture
-def client(asked):
-    return asked[0]
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory):
+    """The address of the embedded server with the film model."""
+    from film_saved_model import export
+
+    from serving.server import EmbeddedServer
+
+    base = export(tmp_path_factory.mktemp("films"))
+    with EmbeddedServer(model_name="films", model_base_path=base, port=0) as server:
+        yield server.address
+
+
+_FAKES = {
+    "threads, socket": lambda: _fake(RecommenderClient, True),
+    "threads, no socket": lambda: _fake(RecommenderClient, False),
+    "asyncio, socket": lambda: _fake(Awaited, True),
+    "asyncio, no socket": lambda: _fake(Awaited, False),
+}
+_SERVERS = {
+    "threads, embedded": RecommenderClient,
+    "asyncio, embedded": Awaited,
+    **({"threads, real": RecommenderClient, "asyncio, real": Awaited} if _REAL else {}),
+}
+
+
+@pytest.fixture(params=_FAKES)
+def asked(request):
+    """A client of a fake, and the calls that reached it."""
+    with _FAKES[request.param]() as both:
+        yield both
+
+
+@pytest.fixture(params=[*_FAKES, *_SERVERS])
+def client(request):
+    """A client of each server."""
+    if request.param in _FAKES:
+        with _FAKES[request.param]() as (client, _):
+            yield client
+    else:
+        target = _REAL if request.param.endswith("real") else request.getfixturevalue("embedded")
+        with _SERVERS[request.param](target, "films", PATIENT) as client:
+            yield client
 
 
 def test_recommendations_come_ranked_and_typed(client):
     result = client.recommend(["a"], k=2)
     assert [(item.item_id, item.score, item.rank) for item in result] == [("b", 0.75, 1), ("c", 0.5, 2)]
-    assert (result.version, result.answer.model, result.source) == (2, "films", "model")
+    assert (result.answer.model, result.source) == ("films", "model")
+    assert result.version in client.status().available
     assert result.answer.latency > 0
     assert type(result[0].item_id) is str
     assert type(result[0].score) is float
@@ -93,18 +138,23 @@ def test_any_signature_can_be_asked_and_strings_come_as_str(client):
 
 
 def test_status_metadata_and_description(client):
-    assert client.status().available == (2, 1)
+    newest = client.status().available[0]
     metadata = client.metadata()
-    assert metadata.version == 2
+    assert metadata.version == newest
     assert str(metadata.signatures["recommend"].inputs["age"]) == "age: float32 [-]"
     assert client.describe().facts == {"name": "films", "k": 4, "items": 4}
-    assert client.wait_until_ready(5).available == (2, 1)
+    assert client.wait_until_ready(5).available[0] == newest
 
 
-def test_versions_and_labels_are_asked_for(client):
+def test_versions_and_labels_are_asked_for(asked):
+    client, _ = asked
+    assert client.status().available == (2, 1)
     assert client.recommend().version == 2
     assert client.recommend(route=Route(version=1)).version == 1
     assert client.recommend(route=Route(label="stable")).version == 1
+
+
+def test_what_the_server_does_not_have_is_not_found(client):
     with pytest.raises(NotFoundError, match=r"Specific\(films, 9\)"):
         client.recommend(route=Route(version=9))
     with pytest.raises(NotFoundError, match="other"):
