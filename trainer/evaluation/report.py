@@ -9,6 +9,7 @@ The report is a plain JSON object, so that it can be kept beside a model, compar
      "settings": {"ks", "list_size", "exclude_history", "confidence", "seed"},
      "models": [{"name", "kind", "settings", "seconds",
                  "metrics": {"ndcg@10": {"value", "low", "high"}, "coverage@10": {"value"}, ...},
+                 "recall_curve": [[1, 0.03], [2, 0.05], ...],
                  "slices": {"item: head": {"queries", "recall@10": {"value", "low", "high"}, ...}, ...}}],
      "comparisons": [{"first", "second", "metric", "difference", "low", "high", "p_value"}]}
 
@@ -18,7 +19,6 @@ The rows of `models` were all measured on the same queries in the same run, the 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,14 +27,17 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from trainer.evaluation.files import write_text
 from trainer.evaluation.intervals import bootstrap_intervals, paired_comparison
-from trainer.evaluation.metrics import FloatArray, accuracy_values
+from trainer.evaluation.metrics import FloatArray, accuracy_values, recall
 from trainer.evaluation.queries import EvaluationQueries
 from trainer.evaluation.ranking import EvaluationResult
 from trainer.evaluation.slices import all_slices
 
 FORMAT, VERSION = "twotower-evaluation", 1
 CONFIDENCE = 0.95
+#: List lengths of the recall curve, as far as the catalogue goes.
+CURVE = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 500, 1000)
 
 Report = dict[str, Any]
 
@@ -71,7 +74,7 @@ def build_report(
 
     Args:
         queries: The Q queries that all rows were measured on.
-        rows: The models. Those of kind "model" are compared with every other row.
+        rows: The models. Each of kind "model" is compared with the baselines and the models after it.
         training_counts: integer [N], training events of each item.
         run: Facts about the run to keep with the numbers, JSON-serializable.
         exclude_history: What `evaluate` was told.
@@ -111,13 +114,7 @@ def build_report(
 
 def write_report(report: Report, path: Path) -> None:
     """Writes the report as JSON beside `path` and renames it, so that no reader sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_text(path, json.dumps(report, indent=1, allow_nan=False) + "\n")
 
 
 def read_report(path: Path) -> Report:
@@ -171,6 +168,9 @@ def _model(
         "settings": dict(row.settings),
         "seconds": dict(row.seconds),
         "metrics": metrics,
+        "recall_curve": [
+            [k, float(recall(row.result.ranks, k).mean())] for k in CURVE if k <= len(training_counts)
+        ],
         "slices": slices,
     }
 
@@ -196,8 +196,9 @@ def _comparisons(
     seed: int,
 ) -> list[dict[str, Any]]:
     comparisons = []
-    for model in (row for row in rows if row.kind == "model"):
-        for other in (row for row in rows if row is not model):
+    for number, model in enumerate(rows):
+        others = [row for place, row in enumerate(rows) if row.kind == "baseline" or place > number]
+        for other in others if model.kind == "model" else ():
             for metric in _headline(model.result):
                 outcome = paired_comparison(
                     values[model.name][metric], values[other.name][metric], groups, seed=seed

@@ -9,6 +9,7 @@ from trainer.evaluation.baselines.base import HALF_LIVES, LearnOnce
 from trainer.evaluation.baselines.ease import EASE
 from trainer.evaluation.baselines.ials import IALS
 from trainer.evaluation.baselines.item_text import BM25_B, BM25_K1, ItemText, TextIndex, words
+from trainer.evaluation.baselines.registry import NAMES, candidates
 from trainer.evaluation.ranking import evaluate
 
 TEXTS = ["Dark star, dark night", "Star light", "Quiet garden", ""]
@@ -112,3 +113,20 @@ def test_grids_differ_and_hold_the_published_setting_without_recency(grid, size)
     settings = [candidate.settings() for candidate in grid]
     assert len({tuple(values.values()) for values in settings}) == len(settings) == size
     assert {values["half_life"] for values in settings} == set(HALF_LIVES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_has_candidates_that_rank(name):
+    items, splits, queries = checkerboard()
+    every = list(candidates(name, texts=[f"word{i % 2} film{i}" for i in range(20)]))
+    assert len({str(candidate.settings()) for candidate in every}) == len(every)
+    scores = every[0].fit(items, splits, 20).scorer(queries)(0, 3)
+    assert scores.shape == (3, 20)
+    assert np.isfinite(scores).all()
+
+
+def test_unknown_names_and_missing_texts_are_refused():
+    with pytest.raises(ValueError, match="no baseline 'svd', expected one of popularity, item-knn"):
+        candidates("svd")
+    with pytest.raises(ValueError, match="needs the texts"):
+        candidates("item-text")
