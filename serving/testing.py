@@ -86,6 +86,11 @@ class Script:
         """Lets the next Predict requests return these arrays, by output name."""
         self._add(_Scripted("Predict", outputs=outputs), times)
 
+    def clear(self) -> None:
+        """Forgets what of the script has not happened yet."""
+        with self._lock:
+            self._script.clear()
+
     def _add(self, scripted: _Scripted, times: int) -> None:
         with self._lock:
             self._script.extend([scripted] * times)

@@ -75,7 +75,7 @@ class Core:
             except (InvalidRequestError, InvalidArgumentError, FailedPreconditionError) as error:
                 refused: RecommenderError = error
             newer = yield from self._catalog.fetch(route, deadline)
-            if newer == metadata:
+            if newer.signatures == metadata.signatures:
                 raise refused
             metadata = newer
         else:
@@ -102,7 +102,6 @@ class Core:
         model = request.model_spec.name
         reply = yield from self._caller.call(Rpc(PREDICT, request, model, name, arm), deadline)
         version = reply.response.model_spec.version.value
-        self._catalog.answered(route, version)
         latency = self._caller.clock() - began
         return reply.response, Answer(model, version, latency, reply.attempts, reply.target, arm), tensors
 

@@ -1,0 +1,166 @@
+"""Encryption, credentials, headers, compression, message sizes: against a real server."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import grpc
+import pytest
+from fake_films import CATALOGUE, PATIENT, make_model
+
+from serving.client import ChannelSettings, RecommenderClient, Tls
+from serving.client.channel import channel_options, parse_targets
+from serving.client.errors import InvalidRequestError, ResourceExhaustedError, UnavailableError
+from serving.testing import FakeServer
+
+
+def _openssl(*arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+
+
+def _certificate(folder: Path, name: str, authority: str | None) -> None:
+    key, request, out = folder / f"{name}.key", folder / f"{name}.csr", folder / f"{name}.pem"
+    make = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}"]
+    if authority is None:
+        _openssl(*make, "-x509", "-days", "2", "-keyout", str(key), "-out", str(out))
+        return
+    _openssl(*make, "-keyout", str(key), "-out", str(request))
+    extensions = folder / "extensions"
+    extensions.write_text(f"subjectAltName=DNS:{name}\n")
+    _openssl("x509", "-req", "-in", str(request), "-CA", str(folder / f"{authority}.pem"), "-CAkey",
+             str(folder / f"{authority}.key"), "-CAcreateserial", "-days", "2", "-extfile", str(extensions),
+             "-out", str(out))  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pem(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pem")
+    _certificate(folder, "authority", None)
+    _certificate(folder, "stranger", None)
+    _certificate(folder, "models.internal", "authority")
+    _certificate(folder, "web-service", "authority")
+    return folder
+
+
+def _server(pem: Path, mutual: bool) -> FakeServer:
+    pair = ((pem / "models.internal.key").read_bytes(), (pem / "models.internal.pem").read_bytes())
+    authority = (pem / "authority.pem").read_bytes() if mutual else None
+    return FakeServer(make_model(), credentials=grpc.ssl_server_credentials([pair], authority, mutual))
+
+
+def _settings(**channel):
+    return replace(PATIENT, deadline=5.0, channel=ChannelSettings(**channel))
+
+
+def test_tls_with_an_authority_of_ones_own(pem):
+    tls = Tls(ca=pem / "authority.pem", server_name="models.internal")
+    with (
+        _server(pem, mutual=False) as server,
+        RecommenderClient(server.target, "films", _settings(tls=tls)) as client,
+    ):
+        assert client.recommend().item_ids == list(CATALOGUE)
+
+
+def test_a_server_that_nobody_vouches_for_is_not_spoken_to(pem):
+    tls = Tls(ca=pem / "stranger.pem", server_name="models.internal")
+    with _server(pem, mutual=False) as server:
+        client = RecommenderClient(server.target, "films", _settings(tls=tls))
+        with client, pytest.raises(UnavailableError):
+            client.recommend()
+        assert server.calls == []
+
+
+def test_mutual_tls_wants_the_clients_certificate(pem):
+    authority, name = pem / "authority.pem", "models.internal"
+    own = Tls(authority, pem / "web-service.pem", pem / "web-service.key", name)
+    with _server(pem, mutual=True) as server:
+        with RecommenderClient(server.target, "films", _settings(tls=own)) as client:
+            assert client.recommend().item_ids == list(CATALOGUE)
+        client = RecommenderClient(server.target, "films", _settings(tls=Tls(authority, server_name=name)))
+        with client, pytest.raises(UnavailableError):
+            client.recommend()
+
+
+def test_a_token_is_asked_for_anew_and_only_sent_encrypted(pem):
+    tokens = iter(["first", "second", "third"])
+    tls = Tls(ca=pem / "authority.pem", server_name="models.internal")
+    settings = _settings(tls=tls, bearer_token=lambda: next(tokens))
+    with _server(pem, mutual=False) as server:
+        with RecommenderClient(server.target, "films", settings) as client:
+            client.recommend()  # the model's signatures, then the recommendations
+        assert [call.metadata["authorization"] for call in server.calls] == ["Bearer first", "Bearer second"]
+    with pytest.raises(InvalidRequestError, match="not sent in the clear"):
+        ChannelSettings(bearer_token=lambda: "secret")
+
+
+def test_headers_and_user_agent_reach_the_server(server):
+    settings = _settings(metadata=[("x-team", "search")], user_agent="shop/3")
+    with RecommenderClient(server.target, "films", settings) as client:
+        client.recommend()
+    headers = server.calls[-1].metadata
+    assert headers["x-team"] == "search"
+    assert headers["user-agent"].startswith("shop/3 grpc-python")
+
+
+@pytest.mark.parametrize("compression", ["gzip", "deflate"])
+def test_requests_can_be_compressed(server, compression):
+    with RecommenderClient(server.target, "films", _settings(compression=compression)) as client:
+        assert client.recommend(query="long " * 4000).item_ids == list(CATALOGUE)
+        assert len(server.calls[-1].request.inputs["query"].string_val[0]) == 20000
+
+
+def test_answers_beyond_four_megabytes_are_fine_and_beyond_the_limit_are_not(server):
+    rows = [[0.5] * 1_500_000]  # 6 MB of float32
+    with RecommenderClient(server.target, "films", _settings()) as client:
+        server.answer({"embedding": rows})
+        assert len(client.embed_query().vector) == 1_500_000
+    with RecommenderClient(server.target, "films", _settings(max_message_bytes=1 << 20)) as client:
+        server.answer({"embedding": rows})
+        with pytest.raises(ResourceExhaustedError, match="larger than max"):
+            client.embed_query()
+
+
+def test_options_of_ones_own_win():
+    options = dict(channel_options(ChannelSettings(keepalive=30, options=[("grpc.keepalive_time_ms", 7)])))
+    assert options["grpc.keepalive_time_ms"] == 7
+    assert options["grpc.enable_retries"] == 0
+    assert "round_robin" in options["grpc.service_config"]
+    assert "grpc.keepalive_time_ms" not in dict(channel_options(ChannelSettings(keepalive=None)))
+
+
+def test_pings_are_no_more_frequent_than_servers_allow():
+    # gRPC servers allow one ping in 300 s by default and answer more with GOAWAY.
+    assert dict(channel_options(ChannelSettings()))["grpc.keepalive_time_ms"] >= 300_000
+
+
+@pytest.mark.parametrize(
+    ("given", "parsed"),
+    [
+        ("host:1", ("host:1",)),
+        ("a:1, b:2", ("a:1", "b:2")),
+        (["a:1", "[::1]:2"], ("a:1", "[::1]:2")),
+        ("dns:///models.shop.svc:8500", ("dns:///models.shop.svc:8500",)),
+        ("unix:/run/models.sock", ("unix:/run/models.sock",)),
+    ],
+)
+def test_targets(given, parsed):
+    assert parse_targets(given) == parsed
+
+
+@pytest.mark.parametrize("given", ["", " , ", [], "localhost", "dns:///models", "host:port"])
+def test_targets_that_cannot_be_reached_are_refused(given):
+    with pytest.raises(InvalidRequestError, match=r"target"):
+        parse_targets(given)
+
+
+def test_settings_that_make_no_sense_are_refused(tmp_path):
+    with pytest.raises(InvalidRequestError, match="no compression is called 'zip'"):
+        ChannelSettings(compression="zip")
+    with pytest.raises(InvalidRequestError, match="needs both"):
+        Tls(certificate="x.pem")
+    with pytest.raises(InvalidRequestError, match=r"cannot read the PEM file .*No such file"):
+        Tls(ca=tmp_path / "none.pem").credentials()
+    with pytest.raises(InvalidRequestError, match="name of a model"):
+        RecommenderClient("host:1")
