@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from trainer.evaluation import intervals
 from trainer.evaluation.intervals import bootstrap_intervals, paired_comparison
 
 
@@ -79,3 +80,19 @@ def test_p_values_under_no_difference_are_uniform():
 def test_models_on_different_queries_cannot_be_paired():
     with pytest.raises(ValueError, match="got 2 and 3 values"):
         paired_comparison(np.zeros(2), np.zeros(3), np.arange(2))
+
+
+def test_many_users_get_the_limit_of_what_fewer_get(monkeypatch):
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(3000), rng.integers(1, 6, 3000))
+    worse = rng.random(len(groups))
+    better = worse + rng.normal(0.0005, 0.1, len(groups))
+    exact = paired_comparison(better, worse, groups)
+    monkeypatch.setattr(intervals, "MANY_USERS", 3000)
+    limit = paired_comparison(better, worse, groups)
+    assert limit.p_value == pytest.approx(exact.p_value, abs=0.01)
+    assert 0.001 < limit.p_value < 0.2
+    width = limit.difference.high - limit.difference.low
+    assert width == pytest.approx(exact.difference.high - exact.difference.low, rel=0.1)
+    assert limit.difference.value == exact.difference.value
+    assert paired_comparison(worse, worse, groups).p_value == 1.0
