@@ -18,9 +18,9 @@ from serving.wire.methods import GET_MODEL_METADATA
 class Catalog:
     """Remembers the signatures behind each route.
 
-    A server swaps versions while clients run, and during a roll-out several versions answer in turn. So what is
-    remembered is only a proposal: a request made from it that is refused, here or there, is made once more from
-    what the server says then (`Core.predict`). A new version that takes the same inputs costs no extra request.
+    A server swaps versions while clients run, and during a roll-out several versions answer in turn. So what
+    is remembered is only a proposal: a request made from it that is refused, here or there, is made once more
+    from what the server says then (`Core.predict`). A new version that takes the same inputs costs nothing.
     """
 
     def __init__(self, caller: Caller, model: str) -> None:
