@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.evaluation import metrics
@@ -18,6 +18,7 @@ def test_accuracy_at_ten():
     assert metrics.ndcg(RANKS, 10) == pytest.approx([1, 0.6309298, 0.5, 0.2890648, 0])
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 1000), min_size=1), st.integers(1, 100), st.integers(0, 100))
 def test_accuracy_lies_between_zero_and_one_and_grows_with_k(ranks: list[int], k: int, more: int):
     array = np.array(ranks)
@@ -42,6 +43,7 @@ def test_gini_of_known_distributions():
     assert metrics.gini(np.zeros(4, int)) == 0.0
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 50), min_size=2, max_size=30))
 def test_gini_is_half_the_mean_absolute_difference_over_the_mean(exposure: list[int]):
     array = np.array(exposure)
@@ -67,6 +69,7 @@ def test_diversity_of_known_lists():
     )
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 8))
 def test_diversity_agrees_with_all_pairs(seed: int, size: int):
     rng = np.random.default_rng(seed)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.evaluation.queries import EvaluationQueries
@@ -54,6 +54,7 @@ def test_a_sample_is_a_subset_with_the_same_histories():
         assert whole[int(target)] == history.tolist()
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.lists(st.integers(-1, 9), max_size=8), st.integers(0, 8)), max_size=6),
     st.integers(1, 10),

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.evaluation.queries import EvaluationQueries
@@ -17,6 +17,7 @@ def test_without_training_events_everything_is_cold():
     assert item_groups(np.zeros(3, int)).tolist() == [3, 3, 3]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 99), min_size=1, max_size=40))
 def test_popular_items_are_never_in_a_later_group(counts: list[int]):
     array = np.array(counts)
