@@ -37,6 +37,8 @@ _COMMANDS = {
     "rank": _Command("serving.cli", "rank", "Ask a server to order given items for a user."),
     "similar": _Command("serving.cli", "similar", "Ask a server for items like a given one."),
     "embed": _Command("serving.cli", "embed", "Ask a server for the vector of a query or an item."),
+    "ping": _Command("serving.cli_load", "ping", "Measure how long a server takes to answer at all."),
+    "bench": _Command("serving.cli_load", "bench", "Drive a server at a rate and print a latency histogram."),
 }
 
 

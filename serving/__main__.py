@@ -13,6 +13,8 @@ _COMMANDS = {
     "similar": "serving.cli",
     "embed": "serving.cli",
     "status": "serving.cli",
+    "ping": "serving.cli_load",
+    "bench": "serving.cli_load",
 }
 
 
