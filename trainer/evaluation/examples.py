@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.evaluation.queries import EvaluationQueries
-from trainer.evaluation.ranking import Scorer, top_items
+from trainer.evaluation.ranking import Scorer, history_pairs, top_items
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _example(
     length: int,
     exclude_history: bool,
 ) -> Example:
-    excluded = queries.seen(query, query + 1) if exclude_history else None
+    excluded = history_pairs(queries, query, query + 1) if exclude_history else None
     shown = top_items(scorer(query, query + 1), length, excluded)[0]
     history = queries.histories(query, query + 1, length)[0]
     return Example(

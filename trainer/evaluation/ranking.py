@@ -87,6 +87,13 @@ def ranks_of_targets(
     return ranks
 
 
+def history_pairs(queries: EvaluationQueries, start: int, stop: int) -> Pairs:
+    """The items of each history but for the target, as (rows, columns) to leave out of a ranking."""
+    rows, columns = queries.seen(start, stop)
+    others = columns != queries.target_items()[start:stop][rows]
+    return rows[others], columns[others]
+
+
 def top_items(scores: Scores, k: int, excluded: Pairs | None = None) -> npt.NDArray[np.int32]:
     """The best `k` candidates of each row, best first; equal scores in the order of the catalogue.
 
@@ -155,7 +162,7 @@ def evaluate(
     for start in range(0, total, batch_size):
         stop = min(start + batch_size, total)
         scores = _checked(scorer(start, stop), stop - start, int(targets[start:stop].max()))
-        excluded = queries.seen(start, stop) if exclude_history else None
+        excluded = history_pairs(queries, start, stop) if exclude_history else None
         ranks[start:stop] = ranks_of_targets(scores, targets[start:stop], excluded)
         lists = top_items(scores, min(ks), excluded)
         shown = np.bincount(lists[lists >= 0], minlength=scores.shape[1])

@@ -89,17 +89,18 @@ def constant(scores: list[float]):
 
 
 def test_evaluate_derives_metrics_from_ranks():
-    # Scores 3 > 0 > 1 > 2. Query 0: target 2, history {0, 1} left out -> behind 3: rank 2.
-    # Query 1: target 0, history {0, 1, 2} left out, the target itself stays: behind 3: rank 2.
-    result = evaluate(small_queries(), constant([0.8, 0.7, 0.6, 0.9]), ks=(1, 2), batch_size=1)
-    assert result.ranks.tolist() == [2, 2]
-    assert result.metrics["recall@1"] == 0.0
+    # Scores 0 > 3 > 1 > 2. Query 0: target 2, history {0, 1} left out -> behind 3: rank 2, list (3).
+    # Query 1: target 0, history {0, 1, 2} left out but for the target itself: rank 1, list (0).
+    result = evaluate(small_queries(), constant([0.95, 0.7, 0.6, 0.9]), ks=(1, 2), batch_size=1)
+    assert result.ranks.tolist() == [2, 1]
+    assert result.metrics["recall@1"] == 0.5
     assert result.metrics["recall@2"] == 1.0
-    assert result.metrics["ndcg@2"] == pytest.approx(1 / np.log2(3))
-    assert result.metrics["mrr@2"] == 0.5
-    assert result.exposure.tolist() == [0, 0, 0, 2]  # item 3 heads both lists of one
-    assert result.metrics["coverage@1"] == 0.25
-    assert result.metrics["gini@1"] == 1.0
+    assert result.metrics["ndcg@2"] == pytest.approx((1 / np.log2(3) + 1) / 2)
+    assert result.metrics["mrr@2"] == 0.75
+    assert result.exposure.tolist() == [1, 0, 0, 1]
+    assert result.metrics["coverage@1"] == 0.5
+    # ascending 0, 0, 1, 1: (-3 * 0 - 1 * 0 + 1 * 1 + 3 * 1) / (3 * 2)
+    assert result.metrics["gini@1"] == pytest.approx(2 / 3)
 
 
 def test_evaluate_can_keep_the_history_in():
