@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from serving.server.models import StartError
     from serving.server.options import ServerOptions
-    from serving.server.server import EmbeddedServer, StartError
+    from serving.server.server import EmbeddedServer
 
 __all__ = ["EmbeddedServer", "ServerOptions", "StartError"]
 

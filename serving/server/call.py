@@ -6,43 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 from serving.server.errors import invalid_argument
-from serving.server.signature import Signature, TensorSpec, dtype_name
-from serving.wire.dtypes import BY_NUMBER
-from serving.wire.tensors import TensorError, decode_tensor, encode_tensor
+from serving.server.native_types import NATIVE, convert
+from serving.server.signature import Fetch, Signature, TensorSpec, dtype_name
+from serving.wire.tensors import TensorError, decode_tensor
 
 Array = npt.NDArray[Any]
-
-
-def _native_types() -> dict[int, np.dtype[Any]]:
-    """TensorFlow's own NumPy type of each data type that the wire codec hands out as another one."""
-    found = {}
-    for number, kind in BY_NUMBER.items():
-        try:
-            native = np.dtype(tf.as_dtype(number).as_numpy_dtype)
-        except (TypeError, KeyError):
-            continue  # newer on the wire than in this TensorFlow
-        if native != kind.array:
-            found[number] = native
-    return found
-
-
-_NATIVE = _native_types()
-
-
-def _convert(array: Array, dtype: np.dtype[Any]) -> Array:
-    """Quantized types are structures around an integer: the same bytes. Small floats and integers: values."""
-    if (
-        "V" in (array.dtype.kind, dtype.kind)
-        and array.dtype.itemsize == dtype.itemsize
-        and (array.dtype.fields or dtype.fields)
-    ):
-        return np.ascontiguousarray(array).view(dtype)
-    return array.astype(dtype)
 
 
 @dataclass(frozen=True)
@@ -52,23 +23,28 @@ class Call:
     Attributes:
         feeds: tensor names fed, each once, sorted.
         arrays: one array a feed.
-        fetches: tensor names fetched, each once.
-        aliases: output name -> tensor name, in the order of the response.
-        output_dtypes: output name -> DataType number.
+        fetch: what is wanted.
         batchable: whether its rows may be joined with those of other calls.
     """
 
     feeds: tuple[str, ...]
     arrays: tuple[Array, ...]
-    fetches: tuple[str, ...]
-    aliases: Mapping[str, str]
-    output_dtypes: Mapping[str, int]
+    fetch: Fetch
     batchable: bool
+
+    @property
+    def fetches(self) -> tuple[str, ...]:
+        """Tensor names fetched, each once."""
+        return self.fetch.tensors
 
     def rows(self) -> int | None:
         """Size of the first dimension of every input; None when they have none or differ."""
-        sizes = {array.shape[0] if array.ndim else None for array in self.arrays}
-        return sizes.pop() if len(sizes) == 1 else None
+        rows: int | None = None
+        for array in self.arrays:
+            if not array.ndim or rows not in (None, array.shape[0]):
+                return None
+            rows = array.shape[0]
+        return rows
 
 
 def decode_input(alias: str, proto: Any) -> Array:
@@ -81,8 +57,8 @@ def decode_input(alias: str, proto: Any) -> Array:
         array = decode_tensor(proto)
     except TensorError:
         raise invalid_argument(f"tensor parsing error: {alias}") from None
-    native = _NATIVE.get(proto.dtype)
-    return array if native is None else _convert(array, native)
+    native = NATIVE.get(proto.dtype)
+    return array if native is None else convert(array, native)
 
 
 def check_dtypes(feeds: Sequence[tuple[str, int, int]]) -> None:
@@ -113,27 +89,10 @@ def make_call(
         arrays: alias -> array; every input has one.
         outputs: the outputs wanted; None means all of the signature.
     """
-    chosen = signature.outputs if outputs is None else outputs
-    by_tensor = {signature.inputs[alias].tensor_name: array for alias, array in arrays.items()}
-    feeds = tuple(sorted(by_tensor))
+    fetch = signature.fetch_all if outputs is None else Fetch.of(outputs)
     return Call(
-        feeds=feeds,
-        arrays=tuple(by_tensor[name] for name in feeds),
-        fetches=tuple(dict.fromkeys(spec.tensor_name for spec in chosen.values())),
-        aliases={alias: spec.tensor_name for alias, spec in chosen.items()},
-        output_dtypes={alias: spec.dtype for alias, spec in chosen.items()},
+        feeds=signature.feeds,
+        arrays=tuple(arrays[alias] for alias in signature.feed_aliases),
+        fetch=fetch,
         batchable=signature.batchable,
     )
-
-
-def encode_output(array: Array, dtype: int, as_content: bool = False) -> Any:
-    """The TensorProto of an output, with typed fields (`float_val` ...) as the real server sends it.
-
-    Args:
-        array: what the model returned.
-        dtype: DataType number of the output.
-        as_content: fill `tensor_content` instead (--enable_serialization_as_tensor_content).
-    """
-    if dtype in _NATIVE:
-        array = _convert(array, BY_NUMBER[dtype].array)
-    return encode_tensor(array, tf.as_dtype(dtype).name, typed=not as_content)

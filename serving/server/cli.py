@@ -68,7 +68,8 @@ def _check_directory(path: Path) -> None:
 
 
 def _run(options: ServerOptions) -> None:
-    from serving.server.server import EmbeddedServer, StartError
+    from serving.server.models import StartError
+    from serving.server.server import EmbeddedServer
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
-from serving.server import model_info, predict
-from serving.server.errors import invalid_argument
+import grpc
+
+from serving.server import inference, model_info, predict
+from serving.server.call import Array
+from serving.server.errors import ServingError, invalid_argument
 from serving.server.manager import Manager
 from serving.server.model import LoadedModel
 from serving.server.scheduling import Scheduler
 from serving.server.servable import Servable
+from serving.wire import messages as wire
 
 
 class Core:
@@ -21,12 +26,23 @@ class Core:
         manager: finds versions.
         scheduler: runs calls.
         as_content: answer Predict with `tensor_content`.
+        check_method: check the method_name of signatures in Classify and Regress.
+        reload: takes a new ModelServerConfig and blocks until it is served; None refuses.
     """
 
-    def __init__(self, manager: Manager, scheduler: Scheduler, as_content: bool = False):
+    def __init__(
+        self,
+        manager: Manager,
+        scheduler: Scheduler,
+        as_content: bool = False,
+        check_method: bool = False,
+        reload: Callable[[Any], None] | None = None,
+    ):
         self.manager = manager
         self._scheduler = scheduler
         self._as_content = as_content
+        self._check_method = check_method
+        self._reload = reload
 
     @contextmanager
     def servable(self, spec: Any) -> Iterator[tuple[Servable, LoadedModel]]:
@@ -54,12 +70,69 @@ class Core:
             results = await self._scheduler.run(servable, model, call)
             return predict.respond(request, signature, servable.version, call, results, self._as_content)
 
+    async def classify(self, request: Any) -> Any:
+        """ClassificationRequest -> ClassificationResponse."""
+        return await self._infer("classification", request, wire.ClassificationResponse())
+
+    async def regress(self, request: Any) -> Any:
+        """RegressionRequest -> RegressionResponse."""
+        return await self._infer("regression", request, wire.RegressionResponse())
+
+    async def _infer(self, kind: inference.Kind, request: Any, response: Any) -> Any:
+        if not request.HasField("model_spec"):
+            raise invalid_argument("Missing ModelSpec")
+        name = request.model_spec.signature_name
+        with self.servable(request.model_spec) as (servable, model):
+            task = inference.find_task(kind, model.signatures, name, self._check_method)
+            by_tensor, count = await self._run_tasks(servable, model, [task], request.input)
+            response.result.CopyFrom(inference.make_result(task, count, by_tensor))
+            _name(response.model_spec, request.model_spec.name, task.signature.name, servable.version)
+        return response
+
+    async def multi_inference(self, request: Any) -> Any:
+        """MultiInferenceRequest -> MultiInferenceResponse."""
+        if not request.tasks:
+            raise invalid_argument("Inference request must have at least one task.")
+        response = wire.MultiInferenceResponse()
+        with self.servable(request.tasks[0].model_spec) as (servable, model):
+            tasks = inference.multi_tasks(request, model.signatures, self._check_method)
+            by_tensor, count = await self._run_tasks(servable, model, tasks, request.input)
+            for task in tasks:
+                result = response.results.add()
+                _name(result.model_spec, servable.name, task.signature.name, servable.version)
+                made = inference.make_result(task, count, by_tensor)
+                getattr(result, f"{task.kind}_result").CopyFrom(made)
+        return response
+
+    async def _run_tasks(
+        self, servable: Servable, model: LoadedModel, tasks: list[inference.Task], request_input: Any
+    ) -> tuple[dict[str, Array], int]:
+        call, count = inference.make_call(tasks, request_input)
+        results = await self._scheduler.run(servable, model, call)
+        return dict(zip(call.fetches, results, strict=True)), count
+
     async def get_model_metadata(self, request: Any) -> Any:
         """GetModelMetadataRequest -> GetModelMetadataResponse."""
         model_info.check_metadata_request(request)
         with self.servable(request.model_spec) as (servable, model):
             return model_info.model_metadata(request.model_spec.name, servable.version, model)
 
+    async def reload_config(self, request: Any) -> Any:
+        """ReloadConfigRequest -> ReloadConfigResponse; the answer comes when new models are available."""
+        if self._reload is None:
+            raise ServingError(
+                grpc.StatusCode.PERMISSION_DENIED,
+                "HandleReloadConfigRequest is disabled; start the server with --enable_reload_config=true",
+            )
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self._reload, request.config)
+        return wire.ReloadConfigResponse()
+
     async def get_model_status(self, request: Any) -> Any:
         """GetModelStatusRequest -> GetModelStatusResponse."""
         return model_info.model_status(self.manager.monitor, request)
+
+
+def _name(spec: Any, name: str, signature: str, version: int) -> None:
+    spec.name, spec.signature_name = name, signature
+    spec.version.value = version

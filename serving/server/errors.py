@@ -53,6 +53,11 @@ def failed_precondition(message: str) -> ServingError:
     return ServingError(grpc.StatusCode.FAILED_PRECONDITION, message)
 
 
+def unimplemented(message: str) -> ServingError:
+    """An UNIMPLEMENTED error with this text."""
+    return ServingError(grpc.StatusCode.UNIMPLEMENTED, message)
+
+
 def code_of(number: int) -> grpc.StatusCode:
     """The status code with this number; UNKNOWN for a number that gRPC does not have."""
     return _BY_NUMBER.get(number, grpc.StatusCode.UNKNOWN)

@@ -129,6 +129,11 @@ class Manager:
         self._source.forget_warnings()
         self.look()
 
+    @property
+    def labels(self) -> dict[str, dict[str, int]]:
+        """All version labels: model name -> label -> version."""
+        return self._labels
+
     def set_labels(self, labels: dict[str, dict[str, int]]) -> None:
         """Replaces all version labels: model name -> label -> version."""
         self._labels = labels

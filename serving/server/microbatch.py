@@ -1,8 +1,8 @@
 """Natural micro-batching: whatever waits when a model becomes free runs as one batch.
 
-Rows of waiting calls with the same tensors and inner shapes are joined, padded to a power of two (so that few
-sizes exist), run once and cut apart again. A call that comes to an idle model runs at once: nothing waits for
-company, there is no timer.
+Rows of waiting calls with the same tensors and inner shapes are joined, run once and cut apart again. A call
+that comes to an idle model runs at once: nothing waits for company, there is no timer. Batches are not padded
+to fixed sizes: a session has no cost per shape, and padding made the model compute up to twice the rows.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 from serving.server.call import Array, Call
 from serving.server.errors import ServingError
 from serving.server.model import LoadedModel
+from serving.server.scheduling import run_call, settle
 from serving.server.servable import Servable
 
 
@@ -58,7 +59,7 @@ class MicroBatchScheduler:
             self._start(loop, model, [job])
         else:
             queue.append(job)
-        return await asyncio.shield(job.future)
+        return await job.future  # cancelled when the caller goes; the run itself goes on
 
     def close(self) -> None:
         """See `serving.server.scheduling.Scheduler.close`."""
@@ -66,7 +67,7 @@ class MicroBatchScheduler:
 
     def _start(self, loop: asyncio.AbstractEventLoop, model: LoadedModel, jobs: list[_Job]) -> None:
         def work() -> None:
-            results = run_jointly(model, [job.call for job in jobs], self._max_rows)
+            results = run_jointly(model, [job.call for job in jobs])
             loop.call_soon_threadsafe(self._finish, loop, model, jobs, results)
 
         self._pool.submit(work)
@@ -85,13 +86,7 @@ class MicroBatchScheduler:
             del self._waiting[model]
         for job, result in zip(jobs, results, strict=True):
             job.servable.release()
-            if job.future.cancelled():
-                continue
-            if isinstance(result, ServingError):
-                job.future.set_exception(result)
-                job.future.exception()  # the caller may have gone: not an error worth a traceback
-            else:
-                job.future.set_result(result)
+            settle(job.future, result)
 
     def _take(self, queue: deque[_Job]) -> list[_Job]:
         """The oldest job and all that fit into a batch with it; the rest keep their order."""
@@ -113,39 +108,23 @@ def batch_key(call: Call) -> object:
     return call.feeds, call.fetches, tuple((array.dtype, array.shape[1:]) for array in call.arrays)
 
 
-def padded_size(rows: int, max_rows: int) -> int:
-    """The next power of two, or `max_rows` where that is smaller: `padded_size(5, 64)` is 8."""
-    return min(1 << (rows - 1).bit_length(), max(max_rows, rows))
-
-
-def run_jointly(model: LoadedModel, calls: Sequence[Call], max_rows: int) -> list[list[Array] | ServingError]:
+def run_jointly(model: LoadedModel, calls: Sequence[Call]) -> list[list[Array] | ServingError]:
     """Runs calls with one batch key as one batch; if that fails, each by itself: one cannot spoil others.
 
     Returns:
         For each call its arrays, or the error it gets.
     """
     if len(calls) > 1:
-        joint = _run_batch(model, calls, max_rows)
+        joint = _run_batch(model, calls)
         if joint is not None:
             return joint
-    return [_run_alone(model, call) for call in calls]
+    return [run_call(model, call) for call in calls]
 
 
-def _run_alone(model: LoadedModel, call: Call) -> list[Array] | ServingError:
-    try:
-        return model.run(call.feeds, call.arrays, call.fetches)
-    except ServingError as error:
-        return error
-
-
-def _run_batch(model: LoadedModel, calls: Sequence[Call], max_rows: int) -> list[Any] | None:
+def _run_batch(model: LoadedModel, calls: Sequence[Call]) -> list[Any] | None:
     sizes = [call.arrays[0].shape[0] for call in calls]
-    rows = sum(sizes)
-    size = padded_size(rows, max_rows)
-    arrays = []
-    for parts in zip(*(call.arrays for call in calls), strict=True):
-        padding = [np.repeat(parts[0][:1], size - rows, axis=0)] if size > rows else []
-        arrays.append(np.concatenate([*parts, *padding]))
+    size = sum(sizes)
+    arrays = [np.concatenate(parts) for parts in zip(*(call.arrays for call in calls), strict=True)]
     try:
         results = model.run(calls[0].feeds, arrays, calls[0].fetches)
     except ServingError:

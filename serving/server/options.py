@@ -19,6 +19,15 @@ class ServerOptions(BaseModel):
     model_base_path: Path | None = Field(
         None, description="Directory whose children are version directories, e.g. saved_models/my-model."
     )
+    model_config_file: Path | None = Field(
+        None, description="ModelServerConfig in text format: several models, policies and labels."
+    )
+    model_config_file_poll_wait_seconds: int = Field(
+        0, ge=0, description="Seconds between two looks at the model config file; 0 looks once."
+    )
+    allow_version_labels_for_unavailable_models: bool = Field(
+        False, description="Labels may point to versions that are not loaded (yet)."
+    )
     file_system_poll_wait_seconds: int = Field(
         1, ge=0, description="Seconds between two looks for new versions; 0 looks once."
     )
@@ -50,9 +59,15 @@ class ServerOptions(BaseModel):
     enable_serialization_as_tensor_content: bool = Field(
         False, description="Answer Predict with tensor_content instead of typed fields."
     )
+    enable_signature_method_name_check: bool = Field(
+        False, description="Classify and Regress only take signatures of their own method_name."
+    )
 
     # Ours.
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 or [::] for all (ours).")
+    enable_reload_config: bool = Field(
+        False, description="Answer HandleReloadConfigRequest, which changes what is served (ours)."
+    )
     micro_batching: bool = Field(
         False, description="Join calls that wait for a busy model into one run, without a timer (ours)."
     )

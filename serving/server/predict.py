@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from serving.server.call import Array, Call, check_dtypes, decode_input, encode_output, make_call
+from serving.server.call import Array, Call, check_dtypes, decode_input, make_call
+from serving.server.encoding import fill_tensor
 from serving.server.errors import failed_precondition, invalid_argument
 from serving.server.signature import DEFAULT_NAME, Signature, TensorSpec
 from serving.wire import messages as wire
@@ -42,7 +43,7 @@ def respond(
     signature: Signature,
     version: int,
     call: Call,
-    results: Iterable[Array],
+    results: Sequence[Array],
     as_content: bool = False,
 ) -> Any:
     """The PredictResponse: outputs by alias, and which model, signature and version answered."""
@@ -50,10 +51,8 @@ def respond(
     spec = response.model_spec
     spec.name, spec.signature_name = request.model_spec.name, signature.name
     spec.version.value = version
-    by_tensor = dict(zip(call.fetches, results, strict=True))
-    for alias, tensor_name in call.aliases.items():
-        encoded = encode_output(by_tensor[tensor_name], call.output_dtypes[alias], as_content)
-        response.outputs[alias].CopyFrom(encoded)
+    for alias, index, dtype in call.fetch.outputs:
+        fill_tensor(response.outputs[alias], results[index], dtype, as_content)
     return response
 
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from serving.server.call import Array, Call
+from serving.server.errors import ServingError
 from serving.server.model import LoadedModel
 from serving.server.servable import Servable
 
@@ -29,6 +30,24 @@ class Scheduler(Protocol):
         ...
 
 
+def run_call(model: LoadedModel, call: Call) -> list[Array] | ServingError:
+    """Runs one call; an error is returned, not raised."""
+    try:
+        return model.run(call.feeds, call.arrays, call.fetches)
+    except ServingError as error:
+        return error
+
+
+def settle(future: asyncio.Future[list[Array]], result: list[Array] | ServingError) -> None:
+    """Hands a result to whoever waits for it, unless the caller has gone."""
+    if future.cancelled():
+        return
+    if isinstance(result, ServingError):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
+
+
 class ThreadScheduler:
     """Each call runs by itself on a thread; up to `threads` at the same time."""
 
@@ -40,13 +59,15 @@ class ThreadScheduler:
         loop = asyncio.get_running_loop()
         servable.acquire()
 
-        def work() -> list[Array]:
-            try:
-                return model.run(call.feeds, call.arrays, call.fetches)
-            finally:
-                servable.release()
+        future: asyncio.Future[list[Array]] = loop.create_future()
 
-        return await asyncio.shield(loop.run_in_executor(self._pool, work))
+        def work() -> None:
+            result = run_call(model, call)
+            servable.release()
+            loop.call_soon_threadsafe(settle, future, result)
+
+        self._pool.submit(work)
+        return await future  # cancelled when the caller goes; the run itself goes on
 
     def close(self) -> None:
         """See `Scheduler.close`."""

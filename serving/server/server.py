@@ -7,7 +7,6 @@ import logging
 import os
 import socket
 import threading
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -15,26 +14,15 @@ import grpc
 import grpc.aio
 
 from serving.server.core import Core
-from serving.server.errors import ServingError
 from serving.server.grpc_service import generic_handlers
 from serving.server.health import Health
-from serving.server.loading import RetryPolicy
-from serving.server.manager import Manager
 from serving.server.microbatch import MicroBatchScheduler
-from serving.server.model import LoadedModel, load_model, session_config
+from serving.server.models import Models, StartError
 from serving.server.options import ServerOptions
 from serving.server.scheduling import Scheduler, ThreadScheduler
-from serving.server.source import ModelTarget
-from serving.server.states import State
-from serving.server.versions import index_versions, missing_files
-from serving.server.warmup import replay
 from serving.wire import methods
 
 _LOG = logging.getLogger(__name__)
-
-
-class StartError(Exception):
-    """The server cannot start; the text says why and what to do."""
 
 
 class EmbeddedServer:
@@ -50,12 +38,8 @@ class EmbeddedServer:
 
     def __init__(self, options: ServerOptions | None = None, **settings: Any):
         self.options = options if options is not None else ServerOptions(**settings)
-        self.manager = Manager(
-            self._load,
-            RetryPolicy(self.options.max_num_load_retries, self.options.load_retry_interval_micros / 1e6),
-            self.options.file_system_poll_wait_seconds,
-            self.options.num_load_threads or os.cpu_count() or 1,
-        )
+        self._models = Models(self.options)
+        self.manager = self._models.manager
         self.port = 0
         self._scheduler = self._make_scheduler()
         self._loop = asyncio.new_event_loop()
@@ -76,7 +60,7 @@ class EmbeddedServer:
         """
         self._check_port()
         try:
-            self._load_models()
+            self._models.start()
             self._thread.start()
             asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
         except BaseException:
@@ -90,7 +74,7 @@ class EmbeddedServer:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
         self._scheduler.close()
-        self.manager.stop()
+        self._models.stop()
         if not self._loop.is_closed():
             self._loop.close()
 
@@ -102,52 +86,6 @@ class EmbeddedServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-
-    # ---- models ---------------------------------------------------------------------------------------
-
-    def _targets(self) -> list[ModelTarget]:
-        path = self.options.model_base_path
-        if path is None:
-            raise StartError("Nothing to serve: give --model_base_path=DIR (and --model_name=NAME).")
-        return [ModelTarget(self.options.model_name, path.absolute())]
-
-    def _load_models(self) -> None:
-        targets = self._targets()
-        for target in targets:
-            _check_base_path(target)
-        self.manager.configure(targets)
-        self.manager.start()
-        names = [target.name for target in targets]
-        self.manager.monitor.wait(lambda: self.manager.monitor.settled(names))
-        failed = [name for name in names if not self.manager.monitor.is_available(name)]
-        if failed:
-            raise StartError(self._failure_text(failed))
-
-    def _failure_text(self, names: list[str]) -> str:
-        reasons = [
-            f"{{{{name: {name} version: {version}}} due to error: {status.error}}}, "
-            for name in names
-            for version, status in self.manager.monitor.versions(name)
-            if status.state is State.END and status.error
-        ]
-        return (
-            f"Failed to start server. Error: UNKNOWN: {len(reasons)} servable(s) did not become available: "
-            f"{{{''.join(reasons)}}}"
-        )
-
-    def _load(self, target: ModelTarget, version: int, path: Path) -> LoadedModel:
-        options = self.options
-        config = session_config(
-            options.tensorflow_intra_op_parallelism, options.tensorflow_inter_op_parallelism
-        )
-        model = load_model(path, options.saved_model_tags.split(","), config)
-        if options.enable_model_warmup:
-            try:
-                replay(model, max(options.num_request_iterations_for_warmup, 1))
-            except ServingError:
-                model.close()
-                raise
-        return model
 
     def _make_scheduler(self) -> Scheduler:
         if self.options.micro_batching:
@@ -178,10 +116,20 @@ class EmbeddedServer:
         ]
         self._server = grpc.aio.server(options=limits)
         self._health = Health()
-        core = Core(self.manager, self._scheduler, self.options.enable_serialization_as_tensor_content)
+        core = Core(
+            self.manager,
+            self._scheduler,
+            self.options.enable_serialization_as_tensor_content,
+            self.options.enable_signature_method_name_check,
+            self._models.reload if self.options.enable_reload_config else None,
+        )
         routes = {
             methods.PREDICT: core.predict,
+            methods.CLASSIFY: core.classify,
+            methods.REGRESS: core.regress,
+            methods.MULTI_INFERENCE: core.multi_inference,
             methods.GET_MODEL_METADATA: core.get_model_metadata,
+            methods.RELOAD_CONFIG: core.reload_config,
             methods.GET_MODEL_STATUS: core.get_model_status,
         }
         self._server.add_generic_rpc_handlers(tuple(generic_handlers(routes)))
@@ -198,28 +146,3 @@ class EmbeddedServer:
             self._health.shut_down()
         if self._server is not None:
             await self._server.stop(self.options.drain_seconds)
-
-
-def _check_base_path(target: ModelTarget) -> None:
-    """Raises StartError unless there is something to load; the real server would wait for it without end."""
-    base = target.base_path
-    if not base.is_dir():
-        raise StartError(
-            f"The base path of model {target.name!r} does not exist: {base}. Give the directory that holds "
-            "the version directories."
-        )
-    children = sorted(child.name for child in base.iterdir() if child.is_dir())
-    versions = index_versions(children)
-    if not versions:
-        found = f"it has {', '.join(children[:5])}" if children else "it has no directories"
-        raise StartError(
-            f"The base path of model {target.name!r} holds no version: {base}. A version is a directory "
-            f"whose name is a number, such as {base / '1'}; {found}."
-        )
-    lacking = {child: missing_files(base / child) for child in versions.values()}
-    if all(lacking.values()):
-        child, missing = next(iter(lacking.items()))
-        raise StartError(
-            f"The base path of model {target.name!r} holds no whole SavedModel: {base / child} is missing: "
-            f"{', '.join(missing)}. Is it still being written, or was its copy cut off?"
-        )

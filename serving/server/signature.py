@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,26 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
+class Fetch:
+    """What to take from a run, worked out once a set of outputs.
+
+    Attributes:
+        tensors: tensor names, each once.
+        outputs: (alias, index into `tensors`, DataType number) of each output.
+    """
+
+    tensors: tuple[str, ...]
+    outputs: tuple[tuple[str, int, int], ...]
+
+    @classmethod
+    def of(cls, specs: Mapping[str, TensorSpec]) -> Fetch:
+        """The fetch of these outputs, by alias."""
+        tensors = tuple(dict.fromkeys(spec.tensor_name for spec in specs.values()))
+        outputs = tuple((alias, tensors.index(spec.tensor_name), spec.dtype) for alias, spec in specs.items())
+        return cls(tensors, outputs)
+
+
+@dataclass(frozen=True)
 class Signature:
     """One signature of a model, its tensors keyed by alias.
 
@@ -52,7 +74,23 @@ class Signature:
     defaults: dict[str, npt.NDArray[Any]]
     proto: Any = field(repr=False, compare=False)
 
-    @property
+    @cached_property
+    def feed_aliases(self) -> tuple[str, ...]:
+        """Input aliases in the order of their tensors' names, each tensor once."""
+        by_tensor = {spec.tensor_name: alias for alias, spec in self.inputs.items()}
+        return tuple(by_tensor[name] for name in sorted(by_tensor))
+
+    @cached_property
+    def feeds(self) -> tuple[str, ...]:
+        """Tensor names of the inputs, sorted."""
+        return tuple(self.inputs[alias].tensor_name for alias in self.feed_aliases)
+
+    @cached_property
+    def fetch_all(self) -> Fetch:
+        """The fetch of all outputs."""
+        return Fetch.of(self.outputs)
+
+    @cached_property
     def batchable(self) -> bool:
         """Whether rows of several requests may be joined: every tensor has a free first dimension."""
         specs = [*self.inputs.values(), *self.outputs.values()]

@@ -67,6 +67,9 @@ class StateMonitor:
             any(s.state in (State.AVAILABLE, State.END) for _, s in self.versions(name)) for name in names
         )
 
-    def is_available(self, name: str) -> bool:
-        """Whether the model has a version that can be asked now."""
-        return any(s.state is State.AVAILABLE for _, s in self.versions(name))
+    def is_available(self, name: str, version: int | None = None) -> bool:
+        """Whether the model has a version, or this version, that can be asked now."""
+        return any(
+            status.state is State.AVAILABLE and version in (None, number)
+            for number, status in self.versions(name)
+        )

@@ -16,7 +16,7 @@ import grpc
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from serving.server import predict
+from serving.server import inference, predict
 from serving.server.errors import ServingError, invalid_argument
 from serving.server.model import LoadedModel, quiet
 from serving.wire import messages as wire
@@ -74,5 +74,20 @@ def _run(model: LoadedModel, record: Any) -> None:
         call = predict.plan(signature, request)
         model.run(call.feeds, call.arrays, call.fetches)
         return
+    if kind in ("classify_log", "regress_log"):
+        request = getattr(record, kind).request
+        which: inference.Kind = "classification" if kind == "classify_log" else "regression"
+        task = inference.find_task(which, model.signatures, request.model_spec.signature_name, False)
+        _run_tasks(model, [task], request.input)
+        return
+    if kind == "multi_inference_log":
+        request = record.multi_inference_log.request
+        _run_tasks(model, inference.multi_tasks(request, model.signatures, False), request.input)
+        return
     number = record.DESCRIPTOR.fields_by_name[kind].number if kind else 0
     raise ServingError(grpc.StatusCode.UNIMPLEMENTED, f"Unsupported log_type for warmup: {number}")
+
+
+def _run_tasks(model: LoadedModel, tasks: list[inference.Task], request_input: Any) -> None:
+    call, _ = inference.make_call(tasks, request_input)
+    model.run(call.feeds, call.arrays, call.fetches)

@@ -7,12 +7,18 @@ from typing import Any
 import grpc
 import numpy as np
 import tensorflow as tf
+from google.protobuf import text_format
 from tensorflow_serving.apis import (
+    classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
+    inference_pb2,
+    input_pb2,
+    model_management_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
+    regression_pb2,
 )
 
 
@@ -46,6 +52,21 @@ def predict_request(
     return request
 
 
+def example(**features: float) -> Any:
+    result = tf.train.Example()
+    for name, value in features.items():
+        result.features.feature[name].float_list.value.append(value)
+    return result
+
+
+def make_input(examples: Any) -> Any:
+    if isinstance(examples, input_pb2.Input):
+        return examples
+    wire = input_pb2.Input()
+    wire.example_list.examples.extend([example(**features) for features in examples])
+    return wire
+
+
 class Client:
     """Calls by keyword; errors are `grpc.RpcError`. `server` is the embedded server itself, in its tests."""
 
@@ -64,6 +85,31 @@ class Client:
 
     def value(self, name: str, inputs: dict[str, Any], output: str = "y", **spec: Any) -> list[Any]:
         return np.asarray(tf.make_ndarray(self.predict(name, inputs, **spec).outputs[output])).tolist()
+
+    def infer(self, method: str, name: str | None, examples: Any, **spec: Any) -> Any:
+        """Classify or Regress; `examples` is a list of features dicts or an Input."""
+        kind = {
+            "Classify": classification_pb2.ClassificationRequest,
+            "Regress": regression_pb2.RegressionRequest,
+        }
+        request = kind[method](input=make_input(examples))
+        if name is not None:
+            fill_spec(request.model_spec, name, **spec)
+        return getattr(self.prediction, method)(request, timeout=20)
+
+    def multi(self, tasks: list[tuple[str, str, str]], examples: Any) -> Any:
+        """MultiInference; tasks are (model, signature, "classify" or "regress")."""
+        request = inference_pb2.MultiInferenceRequest(input=make_input(examples))
+        for name, signature, method in tasks:
+            task = request.tasks.add(method_name=f"tensorflow/serving/{method}")
+            fill_spec(task.model_spec, name, signature)
+        return self.prediction.MultiInference(request, timeout=20)
+
+    def reload(self, text: str) -> Any:
+        """HandleReloadConfigRequest with a ModelServerConfig in text format."""
+        request = model_management_pb2.ReloadConfigRequest()
+        text_format.Parse(text, request.config)
+        return self.models.HandleReloadConfigRequest(request, timeout=60)
 
     def metadata(self, name: str | None, fields: tuple[str, ...] = ("signature_def",), **spec: Any) -> Any:
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=fields)

@@ -10,6 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 
+def parse(examples: Any) -> Any:
+    """The float feature "x" of serialized examples, 0 where it is missing."""
+    return tf.io.parse_example(examples, {"x": tf.io.FixedLenFeature([], tf.float32, 0.0)})["x"]
+
+
 class HalfPlusTwo(tf.Module):
     """y = a x + b, with a = 0.5 and b = 2 unless told otherwise; and a string look-up table."""
 
@@ -51,6 +56,16 @@ class HalfPlusTwo(tf.Module):
         with tf.control_dependencies([tf.debugging.assert_non_negative(x, message="negative input")]):
             return {"y": tf.sqrt(x)}
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def classify(self, inputs: Any) -> Any:
+        x = parse(inputs)
+        labels = tf.tile(tf.constant([["low", "high"]]), [tf.shape(x)[0], 1])
+        return {"classes": labels, "scores": tf.stack([1.0 - x, x], axis=1)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def regress(self, inputs: Any) -> Any:
+        return {"outputs": self.a * parse(inputs) + self.b}
+
     def signatures(self) -> dict[str, Any]:
         return {
             "serving_default": self.affine,
@@ -59,6 +74,8 @@ class HalfPlusTwo(tf.Module):
             "top": self.top,
             "scalar": self.scalar,
             "checked": self.checked,
+            "classify": self.classify,
+            "regress": self.regress,
         }
 
 

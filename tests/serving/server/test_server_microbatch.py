@@ -9,12 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from serving.server.call import Call, make_call
 from serving.server.errors import ServingError
-from serving.server.microbatch import MicroBatchScheduler, padded_size, run_jointly
+from serving.server.microbatch import MicroBatchScheduler, run_jointly
 from serving.server.model import LoadedModel, load_model
 from serving.server.servable import Servable
 
@@ -28,23 +26,15 @@ def _call(model: LoadedModel, x: list[Any], signature: str = "serving_default") 
     return make_call(model.signatures[signature], {"x": np.array(x, np.float32)})
 
 
-@given(st.integers(1, 200), st.integers(1, 100))
-def test_padding(rows: int, max_rows: int) -> None:
-    size = padded_size(rows, max_rows)
-    assert size >= rows
-    assert size & (size - 1) == 0 or size == max(max_rows, rows)
-    assert size < 2 * rows or rows == 1
-
-
 def test_each_caller_gets_its_own_rows(model: LoadedModel) -> None:
     inputs: list[list[float]] = [[1.0], [2.0, 3.0], [4.0, 5.0]]
-    results = run_jointly(model, [_call(model, x) for x in inputs], max_rows=64)
+    results = run_jointly(model, [_call(model, x) for x in inputs])
     assert [r[0].tolist() for r in results] == [[2.5], [3.0, 3.5], [4.0, 4.5]]  # type: ignore[index]
 
 
 def test_one_bad_row_fails_only_its_own_call(model: LoadedModel) -> None:
     good, bad = _call(model, [4.0], "checked"), _call(model, [-1.0], "checked")
-    first, second, third = run_jointly(model, [good, bad, good], max_rows=64)
+    first, second, third = run_jointly(model, [good, bad, good])
     assert isinstance(second, ServingError)
     assert first[0].tolist() == third[0].tolist() == [2.0]  # type: ignore[index]
 
@@ -86,8 +76,8 @@ def _play(model: LoadedModel, calls: list[Call], max_rows: int) -> tuple[list[in
 
 def test_what_waits_for_a_busy_model_runs_as_one_batch(model: LoadedModel) -> None:
     rows, results = _play(model, [_call(model, [float(i)]) for i in range(6)], max_rows=64)
-    # The first ran alone; the five that waited ran together, padded to eight rows.
-    assert rows == [1, 8]
+    # The first ran alone; the five that waited ran together.
+    assert rows == [1, 5]
     assert [r[0].tolist() for r in results] == [[i / 2 + 2] for i in range(6)]
 
 
