@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import click
@@ -34,6 +35,7 @@ def lint_model(directory: Path, serving: str, strict: bool, as_json: bool) -> No
     DIRECTORY holds saved_model.pb, or versions of a model, of which the newest is checked. Exits with 1 if
     there is an error.
     """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # machines without a GPU need not hear about it
     folder = _newest_version(directory)
     try:
         findings = lint(folder, serving)

@@ -43,3 +43,4 @@ def _all(model: SavedModel, serving: str) -> Iterator[Finding]:
     yield from constant_checks.check_graph_size(model)
     yield from file_checks.check_machine_paths(model)
     yield from signature_checks.check_unbounded(model)
+    yield from signature_checks.check_names(model)

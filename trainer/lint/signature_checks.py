@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,8 @@ from trainer.lint.findings import Finding
 from trainer.lint.saved_model import SERVE_TAG, SavedModel
 
 DEFAULT_SIGNATURE = "serving_default"
+#: Names that Keras and TensorFlow give when nobody chose one.
+_INHERITED_NAME = re.compile(r"(input|inputs|output|keras_tensor|dense|activation|args|unknown)(_\d+)*")
 
 
 def check_signatures_exist(model: SavedModel) -> Iterator[Finding]:
@@ -68,6 +71,24 @@ def check_unbounded(model: SavedModel) -> Iterator[Finding]:
                 "unbounded-input",
                 f"{name}: {', '.join(wide)}",
                 "a request may be of any width here: cut it in the graph, or limit messages at the server",
+            )
+
+
+def check_names(model: SavedModel) -> Iterator[Finding]:
+    """Names that callers write down were chosen by someone."""
+    for name, signature in model.signatures.items():
+        inherited = [
+            key
+            for tensors in (signature.inputs, signature.outputs)
+            for key in sorted(tensors)
+            if _INHERITED_NAME.fullmatch(key)
+        ]
+        if inherited:
+            yield Finding(
+                "note",
+                "inherited-name",
+                f"{name}: {', '.join(inherited)}",
+                "these names come from layers and change with them: choose names that callers can rely on",
             )
 
 

@@ -31,6 +31,11 @@ def test_mean_is_over_queries_not_over_users():
     assert interval.value == 0.75
 
 
+def test_a_constant_has_no_width():
+    interval = bootstrap_intervals({"x": np.ones(40)}, np.repeat(np.arange(4), [1, 2, 7, 30]))["x"]
+    assert (interval.value, interval.low, interval.high) == (1.0, 1.0, 1.0)
+
+
 def test_intervals_are_seeded():
     values, groups = {"x": np.random.default_rng(1).random(50)}, np.arange(50)
     assert bootstrap_intervals(values, groups, seed=4) == bootstrap_intervals(values, groups, seed=4)

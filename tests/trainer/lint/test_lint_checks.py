@@ -88,6 +88,13 @@ def test_wide_inputs_are_noted(save):
     assert [(f.severity, f.where) for f in findings["unbounded-input"]] == [("note", "serving_default: x")]
 
 
+def test_names_that_nobody_chose_are_noted(save):
+    findings = found(
+        save(serving_default=(lambda x: x, tf.TensorSpec([None], tf.float32, name="keras_tensor_3")))
+    )
+    assert [f.where for f in findings["inherited-name"]] == ["serving_default: keras_tensor_3"]
+
+
 def test_a_model_without_default_signature_is_noted(save):
     assert "no-default-signature" in found(save(score=(lambda x: x, BATCH)))
 
