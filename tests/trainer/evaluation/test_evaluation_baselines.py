@@ -89,11 +89,11 @@ def test_item_knn_solves_the_checkerboard():
 def test_tuning_keeps_the_best_candidate_and_lists_all():
     items, splits, queries = checkerboard()
     tuned = tune(
-        [ItemKNN(0), ItemKNN(9), ItemKNN(8)], items, splits, 20, queries, metric="recall@1", max_queries=1000
+        [ItemKNN(0), ItemKNN(9), ItemKNN(10)], items, splits, 20, queries, metric="recall@1", max_queries=1000
     )
     assert tuned.best.neighbours == 9
     assert tuned.value == 1.0
-    assert [settings["neighbours"] for settings, _ in tuned.tried] == [0, 9, 8]
+    assert [settings["neighbours"] for settings, _ in tuned.tried] == [0, 9, 10]
     assert tuned.tried[0][1] < 1.0
     with pytest.raises(ValueError, match="at least one candidate"):
         tune([], items, splits, 20, queries)

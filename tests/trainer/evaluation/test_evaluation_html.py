@@ -80,6 +80,7 @@ def test_plots_are_well_formed(page):
 
 def test_names_and_titles_are_escaped(page):
     assert "<title>Films &amp; more</title>" in page
+    assert "<h1>Films &amp; more</h1>" in page
     assert "<model>" not in page
     assert "<li class=hit>Film &lt;B&gt;</li>" in page
 

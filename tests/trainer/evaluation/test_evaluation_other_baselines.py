@@ -36,8 +36,9 @@ def test_ease_minimizes_its_objective():
         assert objective(weights + step) > objective(weights)
 
 
-def test_ease_serves_an_empty_history_by_popularity():
-    scores = EASE().fit(ITEMS, SPLITS, 5).scorer(one_query([]))(0, 1)
+@pytest.mark.parametrize("model", [EASE(), IALS(2)], ids=lambda model: model.name)
+def test_linear_baselines_serve_an_empty_history_by_popularity(model):
+    scores = model.fit(ITEMS, SPLITS, 5).scorer(one_query([]))(0, 1)
     assert scores.tolist() == [[3, 2, 1, 1, 0]]
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from trainer.evaluation.files import write_text
 from trainer.evaluation.queries import EvaluationQueries
 from trainer.evaluation.ranking import EvaluationResult, ItemFacts, evaluate
 from trainer.evaluation.report import Measured, build_report, read_report, write_report
@@ -62,6 +63,14 @@ def test_the_model_is_compared_with_every_baseline(report):
     assert 0 < ndcg["p_value"] < 0.05
 
 
+def test_two_models_are_compared_once_with_each_other(queries):
+    noise = np.random.default_rng(1).random((3, len(queries), 6)).astype(np.float32)
+    kinds = {"a": "model", "b": "model", "c": "baseline"}
+    rows = [measured(name, queries, noise[i], kind) for i, (name, kind) in enumerate(kinds.items())]
+    pairs = {(row["first"], row["second"]) for row in build_report(queries, rows, COUNTS)["comparisons"]}
+    assert pairs == {("a", "b"), ("a", "c"), ("b", "c")}
+
+
 def test_a_written_report_reads_back_and_nothing_is_left_beside_it(report, tmp_path):
     path = tmp_path / "deep" / "evaluation.json"
     write_report(report, path)
@@ -77,6 +86,15 @@ def test_a_failed_write_leaves_the_old_report(report, tmp_path):
         write_report({**report, "run": {"bad": object()}}, path)
     assert read_report(path) == report
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_write_that_breaks_off_leaves_nothing_behind(tmp_path):
+    path = tmp_path / "page.html"
+    write_text(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, "\ud800")
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["page.html"]
 
 
 def test_other_files_are_refused(tmp_path):
