@@ -78,7 +78,7 @@ def _collect(
 def _bounded(
     keys: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], level: int, max_keys: int
 ) -> Histogram:
-    while len(keys) > max_keys:
+    while len(keys) > max(max_keys, 2):  # -1 and 0 stay apart however many bits fall
         keys, counts = _collect(keys >> 1, counts)
         level += 1
     return Histogram(keys, counts, level)

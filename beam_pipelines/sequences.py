@@ -132,9 +132,10 @@ def _sort(events: pa.Table, coded: dict[str, pa.DictionaryArray], users: Int64s)
 def _tied(keys: Int64s) -> Mask:
     """Which of the sorted keys have an equal neighbour."""
     same = keys[1:] == keys[:-1]
-    return (
-        np.concatenate([[False], same]) | np.concatenate([same, [False]]) if len(keys) else np.zeros(0, bool)
-    )
+    tied = np.zeros(len(keys), dtype=bool)
+    tied[1:] |= same
+    tied[:-1] |= same
+    return tied
 
 
 def _ordered_codes(column: pa.ChunkedArray) -> pa.DictionaryArray:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 from typing import Any, BinaryIO, cast
 
-import pyarrow as pa
+import zstandard
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
@@ -42,5 +43,6 @@ def open_stream(path: str, compression: str) -> BinaryIO:
     if compression == "xz":
         return cast(BinaryIO, lzma.open(raw))
     if compression == "zstd":
-        return cast(BinaryIO, pa.input_stream(pa.PythonFile(raw, mode="r"), compression="zstd"))
+        reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
+        return cast(BinaryIO, io.BufferedReader(reader))
     return cast(BinaryIO, raw)

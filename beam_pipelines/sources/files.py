@@ -159,12 +159,13 @@ def parquet_columns(path: str) -> tuple[str, ...]:
         raise InputError(f"{path}: cannot be read as Parquet: {error}.") from error
 
 
-def split_blocks(file: InputFile, settings: TableFiles, block_bytes: int = BLOCK_BYTES) -> list[Block]:
+def split_blocks(file: InputFile, settings: TableFiles, block_bytes: int | None = None) -> list[Block]:
     """Cuts a file into blocks; compressed files and such with line breaks in values stay whole."""
     if file.format == "parquet":
         return [Block(file, i, i, i + 1) for i in range(_row_groups(file.path))]
     if file.compression != "none" or settings.newlines_in_values:
         return [Block(file, 0, file.body, -1)]
+    block_bytes = block_bytes or BLOCK_BYTES
     starts = range(file.body, max(file.size, file.body + 1), block_bytes)
     return [Block(file, i, start, min(start + block_bytes, file.size)) for i, start in enumerate(starts)]
 
