@@ -51,6 +51,8 @@ class Balancer:
             if not failed:
                 self._failures[target], self._until[target] = 0, 0.0
                 return
+            if self._until[target] > now:
+                return  # calls that were under way when it was put aside say nothing new
             self._failures[target] += 1
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (self._failures[target] - 1))
             self._until[target] = now + pause

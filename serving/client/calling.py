@@ -213,6 +213,12 @@ class Caller:
             self._note(rpc, tried[number], outcome, began_at[number], number + 1, hedged=number > 0)
             if outcome.error is None:
                 yield Cancel()
+                # Who was asked earlier and let a later request win is passed over for a moment. Without this
+                # a server that hangs would keep its share of the calls, and the hedges for them would eat up
+                # the budget.
+                for slow in running:
+                    if slow < number:
+                        self.balancer.report(tried[slow], True, self.clock())
                 return Reply(outcome.response, self.targets[tried[number]], len(tried))
             last = outcome.error
             if not self._retry.retryable(last):

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.client import BreakerPolicy, Deadline, HedgePolicy, RetryPolicy
+from serving.client.balancer import Balancer
 from serving.client.calling import Attempt, Caller, Cancel, Sleep, Start, Wait
 from serving.client.errors import (
     CircuitOpenError,
@@ -261,6 +262,34 @@ def test_a_slow_first_is_overtaken_by_its_hedge_and_cancelled():
     assert race.took == 0.15
     assert race.cancelled
     assert race.result.target == "two"
+
+
+def test_a_target_that_hangs_is_passed_over_after_its_first_lost_race():
+    clock = Clock()
+    caller = make(clock, ("one", "two", "three"), hedge=HedgePolicy(0.1))
+    assert Race(caller, clock, [(9, OK), (0.05, OK)]).starts == [(0.0, 0), (0.1, 1)]
+    starts = [Race(caller, clock, [(0.05, OK)]).starts for _ in range(4)]
+    assert [target for ((_, target),) in starts] == [2, 1, 2, 1]
+
+
+def test_calls_under_way_when_a_target_is_put_aside_do_not_lengthen_its_pause():
+    balancer = Balancer(2)
+    for _ in range(10):
+        balancer.report(0, True, now=10.0)
+    assert [balancer.pick(10.4) for _ in range(2)] == [1, 1]
+    assert 0 in {balancer.pick(10.6) for _ in range(2)}
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.floats(0, 2)), max_size=60))
+def test_some_target_is_always_picked_and_a_healthy_one_if_there_is_one(reports):
+    balancer, now = Balancer(4), 0.0
+    for target, failed, pause in reports:
+        now += pause
+        balancer.report(target, failed, now)
+        assert 0 <= balancer.pick(now) < 4
+    balancer.report(2, False, now)
+    healthy_twice = {balancer.pick(now) for _ in range(8)}
+    assert 2 in healthy_twice
 
 
 def test_a_failure_is_followed_at_once():
