@@ -1,0 +1,1 @@
+"""Training: from a dataset directory to an evaluated, exported two-tower model."""

@@ -1,0 +1,64 @@
+"""The literals that must be known before a file can be opened: file names, formats, signatures.
+
+They are repeated in the packages that write or read the same files; a test compares the copies.
+"""
+
+from __future__ import annotations
+
+CONFIG_KEYS = ("name", "work_dir", "fetch", "features", "train", "evaluate", "export")
+"""Top-level keys of the configuration file; each package validates its own tables."""
+SPLIT_PROTOCOLS = ("leave_last_out", "by_time")
+
+# Contract A: the dataset directory.
+DATASET_FORMAT = "twotower-dataset"
+DATASET_VERSION = 1
+SCHEMA_FILE = "schema.json"
+DATASET_FILE = "dataset.json"
+TITLES_FILE = "titles.tsv"
+ROLES = (
+    "user_id",
+    "item_id",
+    "timestamp",
+    "event",
+    "value",
+    "weight",
+    "query_text",
+    "item_text",
+    "item_title",
+    "item_category",
+    "item_numeric",
+    "item_vector",
+    "user_category",
+    "user_numeric",
+    "target_start",
+)
+
+# Contract B: the SavedModel.
+SERVING_FILE = "serving.json"
+SERVING_FORMAT = "twotower-model"
+SERVING_VERSION = 1
+EXTRA_ASSETS = "assets.extra"
+WARMUP_FILE = "tf_serving_warmup_requests"
+DEFAULT_SIGNATURE = "serving_default"
+
+HISTORY_ITEM_ID = "history_item_id"
+HISTORY_TIMESTAMP = "history_timestamp"
+HISTORY_EVENT = "history_event"
+QUERY = "query"
+EXCLUDE_ITEM_ID = "exclude_item_id"
+ALLOW_CATEGORY = "allow_category"
+ITEM_ID = "item_id"
+SCORE = "score"
+EMBEDDING = "embedding"
+EXAMPLES = "examples"
+RESERVED_INPUTS = (
+    HISTORY_ITEM_ID,
+    HISTORY_TIMESTAMP,
+    HISTORY_EVENT,
+    QUERY,
+    EXCLUDE_ITEM_ID,
+    ALLOW_CATEGORY,
+    ITEM_ID,
+    EXAMPLES,
+)
+"""Input names that no user feature may take."""

@@ -1,0 +1,146 @@
+"""The index of an exported model: ids and vectors of all items, and the search over them.
+
+All that depends on the catalogue is kept in variables without a fixed length and in two asset files, so that a
+catalogue can be replaced without touching the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.errors import ExportError
+from trainer.keras_compat import tf
+from trainer.top_k import exact_top_k
+
+ITEM_IDS_FILE = "item_ids.txt"
+CATEGORIES_FILE = "categories.txt"
+
+
+class ItemIndex(tf.Module):  # type: ignore[misc]
+    """Exact search over item vectors.
+
+    Args:
+        item_ids: [N] distinct ids.
+        vectors: float32 [N, D].
+        counts: int64 [N] training events an item; the order of the most popular items.
+        categories: [N] the categories of each item, over all category features.
+        scratch: A folder for the two asset files, which saving copies.
+
+    Raises:
+        ExportError: an id or a category is empty or holds a line break.
+    """
+
+    def __init__(
+        self,
+        item_ids: Sequence[str],
+        vectors: npt.NDArray[np.float32],
+        counts: npt.NDArray[np.int64],
+        categories: Sequence[Sequence[str]],
+        scratch: Path,
+    ) -> None:
+        super().__init__(name="item_index")
+        names = sorted({name for row in categories for name in row})
+        rows = {name: row for row, name in enumerate(names)}
+        width = max([1, *(len(row) for row in categories)])
+        table = np.full((len(item_ids), width), -1, np.int32)
+        for row, values in enumerate(categories):
+            table[row, : len(values)] = [rows[value] for value in values]
+        self.item_ids = _variable(np.asarray(item_ids, dtype=object), tf.string, "item_ids")
+        self.vectors = _variable(vectors, tf.float32, "item_vectors", fixed=1)
+        self.scale = _variable(np.log1p(counts), tf.float32, "item_scale")
+        self.categories = _variable(table, tf.int32, "item_categories")
+        self._item_rows = _line_table(scratch / ITEM_IDS_FILE, item_ids)
+        self._category_rows = _line_table(scratch / CATEGORIES_FILE, names)
+
+    def rows_of(self, item_ids: Any) -> Any:
+        """int32 rows of string ids, any shape; -1 = unknown or ""."""
+        return tf.cast(self._item_rows.lookup(item_ids), tf.int32)
+
+    def ids_of(self, rows: Any, scores: Any) -> Any:
+        """String ids of int32 rows, any shape; "" where the score is -inf."""
+        found = tf.gather(tf.convert_to_tensor(self.item_ids), rows)
+        return tf.where(tf.math.is_finite(scores), found, tf.zeros_like(found))
+
+    def gather(self, rows: Any) -> Any:
+        """float32 [..., D] vectors of int32 rows [...]; zeros for -1."""
+        vectors = tf.gather(tf.convert_to_tensor(self.vectors), tf.maximum(rows, 0))
+        return vectors * tf.cast(rows >= 0, tf.float32)[..., tf.newaxis]
+
+    def scale_of(self, rows: Any) -> Any:
+        """float32 log(1 + training count) of int32 rows, any shape; row -1 gives that of row 0."""
+        return tf.gather(tf.convert_to_tensor(self.scale), tf.maximum(rows, 0))
+
+    def scores(self, queries: Any) -> Any:
+        """float32 [B, N] dot products of float32 [B, D] queries with all items."""
+        return tf.matmul(queries, tf.convert_to_tensor(self.vectors), transpose_b=True)
+
+    def popularity(self, rows: Any) -> Any:
+        """float32 [rows, N] the scores that rank by training events, the same in every row."""
+        scale = tf.convert_to_tensor(self.scale)
+        return tf.broadcast_to(scale, [rows, tf.shape(scale)[0]])
+
+    def cosines(self, rows: Any) -> Any:
+        """float32 [B, N] cosine of the items at int32 [B] rows with all items."""
+        unit = tf.math.l2_normalize(tf.convert_to_tensor(self.vectors), axis=1)
+        return tf.matmul(tf.gather(unit, tf.maximum(rows, 0)), unit, transpose_b=True)
+
+    def exclude(self, scores: Any, rows: Any) -> Any:
+        """float32 [B, N] scores with -inf at int32 [B, E] rows; -1 is passed over."""
+        count = tf.shape(scores)[1]
+        places = tf.where(rows >= 0, rows, count)
+        batch = tf.repeat(tf.range(tf.shape(rows)[0])[:, tf.newaxis], tf.shape(rows)[1], axis=1)
+        gone = tf.fill(tf.shape(rows), np.float32(-np.inf))
+        padded = tf.pad(scores, [[0, 0], [0, 1]])
+        return tf.tensor_scatter_nd_update(padded, tf.stack([batch, places], axis=2), gone)[:, :-1]
+
+    def allow(self, scores: Any, names: Any) -> Any:
+        """float32 [B, N] scores with -inf at items of none of the string [B, C] categories; a row of "" allows all."""
+        restricts = tf.reduce_any(tf.not_equal(names, ""), axis=1)
+        return tf.cond(
+            tf.reduce_any(restricts), lambda: self._allow(scores, names, restricts), lambda: scores
+        )
+
+    def _allow(self, scores: Any, names: Any, restricts: Any) -> Any:
+        categories = tf.convert_to_tensor(self.categories)
+        wanted = tf.cast(self._category_rows.lookup(names), tf.int32)
+        size = tf.maximum(tf.reduce_max(categories), tf.reduce_max(wanted)) + 1
+        hot = tf.reduce_any(tf.one_hot(wanted, size + 1, on_value=True, off_value=False), axis=1)
+        member = tf.gather(hot, tf.where(categories >= 0, categories, size), axis=1)
+        return tf.where(
+            tf.reduce_any(member, axis=2) | ~restricts[:, tf.newaxis], scores, np.float32(-np.inf)
+        )
+
+    def best(self, scores: Any, k: int) -> tuple[Any, Any]:
+        """float32 [B, k] scores and int32 [B, k] rows of the best items, padded with -inf."""
+        return exact_top_k(scores, k)
+
+
+def _variable(value: npt.NDArray[Any], dtype: Any, name: str, *, fixed: int = 0) -> Any:
+    """A variable of any length, and of fixed size only in its last `fixed` dimensions."""
+    free = value.ndim - fixed
+    shape = tf.TensorShape([None] * free + list(value.shape[free:]))
+    initial = tf.constant(value.tolist() if dtype == tf.string else value, dtype)
+    return tf.Variable(initial, trainable=False, shape=shape, name=name)
+
+
+def _line_table(file: Path, lines: Sequence[str]) -> Any:
+    """A table from each line of a new file to its number."""
+    for line in lines:
+        if not line or "\n" in line or "\r" in line:
+            raise ExportError(
+                f"{line!r} cannot be looked up: an id or category must not be empty or hold a line break."
+            )
+    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+    initializer = tf.lookup.TextFileInitializer(
+        str(file),
+        tf.string,
+        tf.lookup.TextFileIndex.WHOLE_LINE,
+        tf.int64,
+        tf.lookup.TextFileIndex.LINE_NUMBER,
+    )
+    return tf.lookup.StaticHashTable(initializer, default_value=-1)

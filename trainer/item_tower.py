@@ -1,0 +1,143 @@
+"""The item tower: what an item is, as one vector."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trainer.config import ItemTowerConfig
+from trainer.features import FeatureSpecs
+from trainer.fusion import Fusion
+from trainer.keras_compat import keras
+
+ID = "id"
+TEXT = "text"
+NUMERIC = "numeric"
+
+
+class FeatureVectors(keras.layers.Layer):  # type: ignore[misc]
+    """One vector an entity for each kind of feature: categories (mean of their embeddings), numbers, vectors.
+
+    Args:
+        specs: Which features there are.
+        width: D of category embeddings.
+    """
+
+    def __init__(self, specs: FeatureSpecs, width: int, name: str = "features") -> None:
+        super().__init__(name=name)
+        self.specs = specs
+        self._embeddings = {
+            spec.name: keras.layers.Embedding(len(spec.values) + 1, width, name=f"category_{spec.name}")
+            for spec in specs.categories
+        }
+
+    def build(self, input_shape: Any = None) -> None:
+        """Builds the embedding tables."""
+        for embedding in self._embeddings.values():
+            embedding.build(None)
+        self.built = True
+
+    def call(self, inputs: dict[str, Any]) -> tuple[list[Any], list[Any]]:
+        """The components and where they are present, as `Fusion` takes them.
+
+        Args:
+            inputs: What `FeatureLookup` returns.
+
+        Returns:
+            A list of float32 [B, width of the component] and a list of bool [B].
+        """
+        components, present = [], []
+        for name, embedding in self._embeddings.items():
+            known = keras.ops.cast(inputs[name] > 0, "float32")
+            count = keras.ops.sum(known, axis=1)
+            total = keras.ops.sum(embedding(inputs[name]) * known[:, :, None], axis=1)
+            components.append(total / keras.ops.maximum(count, 1.0)[:, None])
+            present.append(count > 0)
+        for name in [*([NUMERIC] if self.specs.numerics else []), *(name for name, _ in self.specs.vectors)]:
+            components.append(inputs[name])
+            present.append(keras.ops.ones_like(inputs[name][:, 0], dtype="bool"))
+        return components, present
+
+    def widths(self) -> list[int]:
+        """Width of each component, in the order of `call`."""
+        numbers = [len(self.specs.numerics)] if self.specs.numerics else []
+        categories = [embedding.output_dim for embedding in self._embeddings.values()]
+        return [*categories, *numbers, *(width for _, width in self.specs.vectors)]
+
+
+class ItemTower(keras.layers.Layer):  # type: ignore[misc]
+    """Fuses text, ID embedding and features of an item.
+
+    An item without an ID embedding (new, or hidden by ID dropout) is what its text and features say.
+
+    Args:
+        config: Which parts, and how they are fused.
+        width: D of the item vector.
+        trained_items: Number of ID embeddings.
+        text_width: E of the text vectors.
+        specs: The item features.
+        seed: Of the ID dropout.
+    """
+
+    def __init__(
+        self,
+        config: ItemTowerConfig,
+        *,
+        width: int,
+        trained_items: int,
+        text_width: int,
+        specs: FeatureSpecs,
+        seed: int,
+    ) -> None:
+        super().__init__(name="item_tower")
+        self.config = config
+        self.width = width
+        self.text_width = text_width
+        self._seeds = keras.random.SeedGenerator(seed)
+        self._features = FeatureVectors(specs, width)
+        self._ids = (
+            keras.layers.Embedding(
+                trained_items + 1, width, embeddings_initializer="glorot_uniform", name="item_id"
+            )
+            if config.id_embedding
+            else None
+        )
+        self._fusion = Fusion(width, config.fusion, config.dropout, name="fusion")
+
+    def build(self, input_shape: Any = None) -> None:
+        """Builds tables and fusion."""
+        self._features.build()
+        widths = self._features.widths()
+        if self._ids is not None:
+            self._ids.build(None)
+            widths = [self.width, *widths]
+        if self.config.text:
+            widths = [*widths, self.text_width]
+        self._fusion.build([(None, width) for width in widths])
+        self.built = True
+
+    def call(self, inputs: dict[str, Any], training: bool | None = None) -> Any:
+        """Item vectors.
+
+        Args:
+            inputs: "id" int32 [B] (0 = no ID embedding), "text" float32 [B, E] (zeros = no text), and what
+                `FeatureLookup` returns for the item features.
+            training: Whether to drop.
+
+        Returns:
+            float32 [B, D].
+        """
+        components, present = self._features(inputs)
+        if self._ids is not None:
+            components.insert(0, self._ids(inputs[ID]))
+            present.insert(0, self._id_present(inputs[ID], training))
+        if self.config.text:
+            components.append(inputs[TEXT])
+            present.append(keras.ops.any(inputs[TEXT] != 0, axis=1))
+        return self._fusion(components, present, training=training)
+
+    def _id_present(self, ids: Any, training: bool | None) -> Any:
+        known = ids > 0
+        if not training or not self.config.id_dropout:
+            return known
+        kept = keras.random.uniform(keras.ops.shape(ids), seed=self._seeds) >= self.config.id_dropout
+        return keras.ops.logical_and(known, kept)

@@ -1,0 +1,195 @@
+"""The live Keras model behind the same questions as the exported one, written without the serving graph.
+
+NumPy decides what is known, excluded and sorted here, so that a comparison with the export means something.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer import contract
+from trainer.keras_compat import tf
+from trainer.preparation import feature_names
+from trainer.probes import Arrays
+from trainer.scoring import encode_catalogue
+from trainer.workbench import Workbench
+
+Row = dict[str, Any]
+"""One row of a request: by input name bytes, a number, or an array [columns]."""
+
+
+class LiveModel:
+    """Answers `retrieve`, `recommend`, `rank`, `embed_query`, `embed_item` and `similar_items` for one row each.
+
+    Args:
+        bench: The model with its trained weights, its catalogue and its encoder.
+        k: Length of the lists.
+        max_history: Longer histories are cut to their most recent part.
+    """
+
+    def __init__(self, bench: Workbench, k: int, max_history: int) -> None:
+        self._bench = bench
+        self._k = k
+        self._max_history = max_history
+        self._ids = np.asarray(bench.preparation.catalogue.item_ids, dtype=object)
+        self._rows = {item: row for row, item in enumerate(self._ids)}
+        self._scale = np.log1p(bench.preparation.catalogue.counts).astype(np.float32)
+        self._vectors = encode_catalogue(bench.model).numpy()
+        self._queries: dict[bytes, tuple[npt.NDArray[np.float32], dict[str, Any]]] = {}
+
+    def answer(self, signature: str, inputs: Arrays) -> Arrays:
+        """All rows of a request, asked one by one; outputs as the signature names them."""
+        count = len(next(iter(inputs.values())))
+        rows = [
+            getattr(self, signature)({name: array[row] for name, array in inputs.items()})
+            for row in range(count)
+        ]
+        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+    def retrieve(self, row: Row) -> Arrays:
+        """The best items by retrieval."""
+        return self._list(self._allowed_scores(row), self._k)
+
+    def recommend(self, row: Row) -> Arrays:
+        """The best candidates in the order of the ranking head, the others after them."""
+        scores, settings = self._allowed_scores(row), self._bench.model.config.ranking
+        order = np.argsort(-scores, kind="stable")[: max(self._k, settings.candidates)]
+        order = order[np.isfinite(scores[order])]
+        head, tail = order[: settings.candidates], order[settings.candidates :]
+        final = np.full(len(scores), -np.inf, np.float32)
+        final[head] = self._ranking(row, head)
+        if len(tail):
+            final[tail] = final[head].min() - 1 + scores[tail] - scores[tail[0]]
+        return self._list(final, self._k, order)
+
+    def rank(self, row: Row) -> Arrays:
+        """Ranking scores of given items."""
+        rows = np.asarray([self._rows.get(item.decode(), -1) for item in row[contract.ITEM_ID]])
+        scores = self._ranking(row, np.maximum(rows, 0))
+        return {contract.SCORE: np.where(rows >= 0, scores, np.nan).astype(np.float32)}
+
+    def embed_query(self, row: Row) -> Arrays:
+        """The query vector."""
+        return {contract.EMBEDDING: self._query(row)[0]}
+
+    def embed_item(self, row: Row) -> Arrays:
+        """The vector of an item that is described by its features."""
+        preparation = self._bench.preparation
+        features = preparation.item_lookup(
+            {name: tf.constant(np.asarray(value)[np.newaxis]) for name, value in row.items()}
+        )
+        features["id"] = tf.zeros([1], tf.int32)
+        if preparation.item_text and self._bench.encoder is not None:
+            features["text"] = self._text_vector(row[preparation.item_text].decode())
+        return {contract.EMBEDDING: self._bench.model.encode_items(features).numpy()[0]}
+
+    def similar_items(self, row: Row) -> Arrays:
+        """The nearest items by cosine."""
+        place = self._rows.get(row[contract.ITEM_ID].decode(), -1)
+        if place < 0:
+            return self._list(np.full(len(self._ids), -np.inf, np.float32), self._k)
+        unit = self._vectors / np.linalg.norm(self._vectors, axis=1, keepdims=True)
+        scores = unit @ unit[place]
+        scores[place] = -np.inf
+        return self._list(scores, self._k)
+
+    def _text_vector(self, text: str) -> Any:
+        """float32 [1, E]."""
+        assert self._bench.encoder is not None  # noqa: S101  callers have asked
+        return tf.constant(self._bench.encoder.encode_all([text], 1))
+
+    def _known(self, row: Row) -> tuple[npt.NDArray[Any], str]:
+        """Catalogue rows of the history in order, and the query text."""
+        rows = [self._rows.get(item.decode(), -1) for item in row[contract.HISTORY_ITEM_ID]]
+        return np.asarray(rows, np.int32), row[contract.QUERY].decode().strip()
+
+    def _query(self, row: Row) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
+        """float32 [D] and the history it was read from; computed once for the same user and wish."""
+        shared = (contract.ITEM_ID, contract.EXCLUDE_ITEM_ID, contract.ALLOW_CATEGORY)
+        key = repr(
+            [(name, np.asarray(row[name]).tolist()) for name in sorted(row) if name not in shared]
+        ).encode()
+        if key not in self._queries:
+            self._queries[key] = self._compute_query(row)
+        return self._queries[key]
+
+    def _compute_query(self, row: Row) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
+        model, preparation = self._bench.model, self._bench.preparation
+        rows, text = self._known(row)
+        keep = np.flatnonzero(rows >= 0)[-self._max_history :]
+        vectors = self._vectors[rows[keep]][np.newaxis]
+        history = {"vectors": tf.constant(vectors), "mask": tf.ones([1, len(keep)], tf.bool)}
+        if contract.HISTORY_TIMESTAMP in row:
+            history["timestamps"] = tf.constant(row[contract.HISTORY_TIMESTAMP][keep][np.newaxis])
+        if contract.HISTORY_EVENT in row:
+            types = {event: number for number, event in enumerate(model.spec.event_types, start=1)}
+            events = [types.get(event.decode(), 0) for event in row[contract.HISTORY_EVENT][keep]]
+            history["events"] = tf.constant([events], tf.int32)
+        user = None
+        if model.spec.user_specs and model.config.model.user_features:
+            names = feature_names(model.spec.user_specs)
+            user = preparation.user_lookup(
+                {name: tf.constant(np.asarray(row[name])[np.newaxis]) for name in names}
+            )
+        vector = None
+        if model.query_tower.text_width and self._bench.encoder is not None:
+            vector = self._text_vector(text)
+        return model.encode_queries(history, user, vector).numpy()[0], history
+
+    def _allowed_scores(self, row: Row) -> npt.NDArray[np.float32]:
+        """float32 [N], -inf for what must not be shown."""
+        rows, text = self._known(row)
+        if (rows >= 0).any() or text:
+            query = tf.constant(self._query(row)[0][np.newaxis])
+            scores = self._bench.model.retrieval_scores(query, tf.constant(self._vectors)).numpy()[0].copy()
+        else:
+            scores = self._scale.copy()
+        excluded = [self._rows.get(item.decode(), -1) for item in row[contract.EXCLUDE_ITEM_ID]]
+        gone = np.asarray([*rows, *excluded], np.int64)
+        scores[gone[gone >= 0]] = -np.inf
+        if allowed := {name.decode() for name in row[contract.ALLOW_CATEGORY] if name}:
+            member = [bool(allowed & set(categories)) for categories in item_categories(self._bench)]
+            scores[~np.asarray(member)] = -np.inf
+        return np.asarray(scores, np.float32)
+
+    def _ranking(self, row: Row, items: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        rows, text = self._known(row)
+        if not (rows >= 0).any() and not text:
+            popular: npt.NDArray[np.float32] = self._scale[items]
+            return popular
+        query, history = self._query(row)
+        vectors, scale = (
+            tf.constant(self._vectors[items][np.newaxis]),
+            tf.constant(self._scale[items][np.newaxis]),
+        )
+        scores: npt.NDArray[np.float32] = self._bench.model.ranking_scores(
+            tf.constant(query[np.newaxis]), history, vectors, scale
+        ).numpy()[0]
+        return scores
+
+    def _list(self, scores: npt.NDArray[np.float32], k: int, order: npt.NDArray[Any] | None = None) -> Arrays:
+        """The best k; of equal scores the one that stands first in `order` (the catalogue by default)."""
+        order = np.arange(len(scores)) if order is None else order
+        best = order[np.argsort(-scores[order], kind="stable")][:k]
+        best = best[np.isfinite(scores[best])]
+        ids = np.full(k, b"", dtype=object)
+        ids[: len(best)] = [item.encode() for item in self._ids[best]]
+        values = np.full(k, -np.inf, np.float32)
+        values[: len(best)] = scores[best]
+        return {contract.ITEM_ID: ids, contract.SCORE: values}
+
+
+def item_categories(bench: Workbench) -> list[tuple[str, ...]]:
+    """[N] the categories of each item over all category features, sorted, without repetition."""
+    catalogue = bench.preparation.catalogue
+    names = [feature.name for feature in bench.dataset.with_role("items", "item_category")]
+    columns = [
+        [row if isinstance(row, tuple) else (row,) for row in catalogue.columns[name]] for name in names
+    ]
+    return [
+        tuple(sorted({value for column in columns for value in column[row] if value}))
+        for row in range(len(catalogue))
+    ]

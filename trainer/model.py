@@ -1,0 +1,260 @@
+"""The two-tower model: towers, ranking head and tasks joined into one training step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from trainer.config import TrainConfig
+from trainer.features import FeatureSpecs
+from trainer.item_tower import ItemTower
+from trainer.keras_compat import keras, tf
+from trainer.query_tower import QueryTower
+from trainer.ranking_head import RankingHead
+from trainer.sampling import Candidates, candidate_set, choose_queries, hard_negatives
+from trainer.tasks import RankingTask, RetrievalTask
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What the data decides about the model's shape.
+
+    Attributes:
+        trained_items: Items of the training events; each has an ID embedding.
+        text_width: E of the text vectors, 0 without a text encoder.
+        item_specs: Item features.
+        user_specs: User features.
+        event_types: Known event types, most frequent first; row i of the embedding is type i - 1.
+    """
+
+    trained_items: int
+    text_width: int
+    item_specs: FeatureSpecs
+    user_specs: FeatureSpecs
+    event_types: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CatalogueTables:
+    """The catalogue as tensors, N items in catalogue order.
+
+    Attributes:
+        inputs: What `ItemTower` takes, [N, ...].
+        share: float32 [N] share of each item in the training events, adding up to 1.
+        scale: float32 [N] log(1 + training count).
+        query_views: float32 [N, V, E] vectors of texts that stand for a user's words for the item; V may be 0.
+    """
+
+    inputs: dict[str, Any]
+    share: Any
+    scale: Any
+    query_views: Any
+
+    def __len__(self) -> int:
+        return int(self.share.shape[0])
+
+
+class TwoTowerModel(keras.Model):  # type: ignore[misc]
+    """Retrieval and ranking trained together.
+
+    Args:
+        config: All training settings.
+        spec: What the data decides.
+    """
+
+    def __init__(self, config: TrainConfig, spec: ModelSpec) -> None:
+        super().__init__(name="two_tower")
+        self.config = config
+        self.spec = spec
+        model = config.model
+        user_specs = spec.user_specs if model.user_features else FeatureSpecs()
+        self.item_tower = ItemTower(
+            model.item,
+            width=model.embedding_dim,
+            trained_items=spec.trained_items,
+            text_width=spec.text_width,
+            specs=spec.item_specs,
+            seed=config.seed,
+        )
+        self.query_tower = QueryTower(
+            model,
+            user_specs=user_specs,
+            text_width=spec.text_width if model.query_text else 0,
+            event_types=len(spec.event_types),
+        )
+        self.ranking_head = RankingHead(
+            model.embedding_dim, config.ranking.hidden_units, model.history.dropout
+        )
+        self._seeds = keras.random.SeedGenerator(config.seed)
+        self._retrieval = RetrievalTask(config.retrieval)
+        self._ranking = RankingTask(config.ranking)
+        self._loss_means = {name: keras.metrics.Mean(name=name) for name in self.loss_weights}
+        self._total_mean = keras.metrics.Mean(name="loss")
+        self.catalogue: CatalogueTables | None = None
+        for part in (self.item_tower, self.query_tower, self.ranking_head):
+            part.build(None)
+        self.built = True
+
+    @property
+    def known_catalogue(self) -> CatalogueTables:
+        """The catalogue.
+
+        Raises:
+            RuntimeError: `catalogue` has not been set.
+        """
+        if self.catalogue is None:
+            raise RuntimeError("Set `model.catalogue` first.")
+        return self.catalogue
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """Weight of every loss by name; each is also a metric of that name."""
+        ranking = self.config.ranking
+        return {
+            "retrieval_loss": self.config.retrieval.weight,
+            "ranking_loss": ranking.weight,
+            "value_loss": ranking.value_weight,
+        }
+
+    @property
+    def metrics(self) -> list[Any]:
+        """The total loss and each loss, reset by Keras at every epoch."""
+        return [self._total_mean, *self._loss_means.values()]
+
+    def encode_items(self, inputs: dict[str, Any]) -> Any:
+        """float32 [B, D] vectors of items as they are served (nothing dropped)."""
+        return self._normalized(self.item_tower(inputs, training=False))
+
+    def encode_queries(self, history: dict[str, Any], user: dict[str, Any] | None, text: Any | None) -> Any:
+        """float32 [B, D] query vectors as they are served; arguments as `QueryTower.call`."""
+        return self._normalized(self.query_tower(history, user, text))
+
+    def retrieval_scores(self, queries: Any, items: Any) -> Any:
+        """float32 [B, N] from float32 [B, D] query vectors and float32 [N, D] item vectors."""
+        return tf.matmul(queries, items, transpose_b=True) / self.config.retrieval.temperature
+
+    def ranking_scores(self, queries: Any, history: dict[str, Any], items: Any, scale: Any) -> Any:
+        """float32 [B, N] ranking scores of float32 [B, N, D] item vectors with log counts `scale` [B, N]."""
+        return self.ranking_head(queries, history["vectors"], history["mask"], items, scale, training=False)[
+            0
+        ]
+
+    def train_step(self, data: dict[str, Any]) -> dict[str, Any]:
+        """One step of Keras' fit.
+
+        Args:
+            data: "items" int32 [B, L] catalogue rows, -1 = padding on the right; "predicted" bool [B, L]; "values"
+                float32 [B, L]; "user" what `FeatureLookup` gives, [B, ...]; optionally "timestamps" int64 [B, L] and
+                "events" int32 [B, L].
+        """
+        with tf.GradientTape() as tape:
+            losses = self.losses_of(data)
+            total = tf.add_n([self.loss_weights[name] * value for name, value in losses.items()])
+        variables = self.trainable_variables
+        self.optimizer.apply_gradients(zip(tape.gradient(total, variables), variables, strict=True))
+        self._total_mean.update_state(total)
+        for name, value in losses.items():
+            self._loss_means[name].update_state(value)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def losses_of(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Every loss of a batch by name, unweighted."""
+        catalogue = self.known_catalogue
+        chosen = choose_queries(data["predicted"], self.config.retrieval.queries_per_step, self._seeds)
+        targets = tf.gather_nd(data["items"], chosen)
+        pool = candidate_set(
+            data["items"], len(catalogue), self.config.retrieval.uniform_negatives, self._seeds
+        )
+        vectors = self._normalized(self.item_tower(_rows(catalogue.inputs, pool.ids), training=True))
+        history = self._history(data, vectors, pool)
+        states = self.query_tower.states(history, training=True)
+        queries = self._queries(states, chosen, targets, data.get("user"), catalogue)
+        losses = {"retrieval_loss": self._retrieval_loss(queries, targets, vectors, pool, catalogue)}
+        losses.update(self._ranking_losses(data, chosen, targets, queries, vectors, history, pool, catalogue))
+        return losses
+
+    def _normalized(self, vectors: Any) -> Any:
+        cosine = self.config.retrieval.similarity == "cosine"
+        return tf.math.l2_normalize(vectors, axis=-1) if cosine else vectors
+
+    def _history(self, data: dict[str, Any], vectors: Any, pool: Candidates) -> dict[str, Any]:
+        mask = data["items"] >= 0
+        gathered = tf.gather(vectors, pool.rows_of(tf.maximum(data["items"], 0)))
+        history = {"vectors": gathered * tf.cast(mask, tf.float32)[:, :, tf.newaxis], "mask": mask}
+        return history | {name: data[name] for name in ("timestamps", "events") if name in data}
+
+    def _queries(self, states: Any, chosen: Any, targets: Any, user: Any, catalogue: CatalogueTables) -> Any:
+        """float32 [Q, D]: the state before each target, some with a text query, of those some without history."""
+        users = (
+            None if user is None else {name: tf.gather(value, chosen[:, 0]) for name, value in user.items()}
+        )
+        text = None
+        if self.query_tower.text_width:
+            text, alone = self._query_texts(targets, catalogue)
+            chosen = tf.where(alone[:, tf.newaxis], chosen * tf.constant([[1, 0]], chosen.dtype), chosen)
+        return self._normalized(
+            self.query_tower.combine(tf.gather_nd(states, chosen), users, text, training=True)
+        )
+
+    def _query_texts(self, targets: Any, catalogue: CatalogueTables) -> tuple[Any, Any]:
+        """float32 [Q, E] text vectors (zeros for most) and bool [Q], rows whose history is hidden."""
+        settings, shape = self.config.query_text, tf.shape(targets)
+        views = int(catalogue.query_views.shape[1])
+        view = keras.random.randint(shape, 0, views, dtype="int32", seed=self._seeds)
+        asks = keras.random.uniform(shape, seed=self._seeds) < settings.rate
+        alone = asks & (keras.random.uniform(shape, seed=self._seeds) < settings.without_history)
+        vectors = tf.gather_nd(catalogue.query_views, tf.stack([targets, view], axis=1))
+        return vectors * tf.cast(asks, tf.float32)[:, tf.newaxis], alone
+
+    def _retrieval_loss(
+        self, queries: Any, targets: Any, vectors: Any, pool: Candidates, catalogue: CatalogueTables
+    ) -> Any:
+        ids = tf.concat([targets, pool.negatives], axis=0)
+        count = tf.cast(tf.shape(targets)[0], tf.float32)
+        expected = count * tf.gather(catalogue.share, ids) + pool.expected_draws
+        probability = expected / tf.cast(tf.shape(ids)[0], tf.float32)
+        candidates = tf.gather(vectors, pool.rows_of(ids))
+        return self._retrieval(queries, candidates, ids, probability, tf.ones_like(targets, tf.float32))
+
+    def _ranking_losses(
+        self,
+        data: dict[str, Any],
+        chosen: Any,
+        targets: Any,
+        queries: Any,
+        vectors: Any,
+        history: dict[str, Any],
+        pool: Candidates,
+        catalogue: CatalogueTables,
+    ) -> dict[str, Any]:
+        """Losses of the ranking head on part of the queries; the towers learn from retrieval alone."""
+        settings = self.config.ranking
+        part = slice(0, settings.queries_per_step)
+        chosen, targets, queries = chosen[part], targets[part], tf.stop_gradient(queries[part])
+        vectors = tf.stop_gradient(vectors)
+        before = tf.sequence_mask(chosen[:, 1], tf.shape(data["items"])[1])
+        seen = tf.where(before, tf.gather(data["items"], chosen[:, 0]), -1)
+        target_rows = pool.rows_of(targets)
+        negatives, retrieved = hard_negatives(
+            self.retrieval_scores(queries, vectors),
+            target_rows,
+            pool.rows_of(seen),
+            candidates=settings.candidates,
+            draw=settings.negatives,
+            seeds=self._seeds,
+        )
+        rows = tf.concat([target_rows[:, tf.newaxis], negatives], axis=1)
+        scale = tf.gather(tf.gather(catalogue.scale, pool.ids), rows)
+        past = tf.stop_gradient(tf.gather(history["vectors"], chosen[:, 0]))
+        scores, values = self.ranking_head(
+            queries, past, before, tf.gather(vectors, rows), scale, training=True
+        )
+        observed = tf.gather_nd(data["values"], chosen)
+        return {
+            "ranking_loss": self._ranking.order_loss(scores, tf.cast(retrieved, tf.float32)),
+            "value_loss": self._ranking.value_loss(observed, values[:, 0], tf.ones_like(observed)),
+        }
+
+
+def _rows(inputs: dict[str, Any], rows: Any) -> dict[str, Any]:
+    return {name: tf.gather(value, rows) for name, value in inputs.items()}

@@ -1,0 +1,208 @@
+"""From a dataset directory to what the model reads: specs, catalogue tensors, training columns."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.catalogue import Catalogue
+from trainer.config import TrainConfig
+from trainer.contract import RESERVED_INPUTS
+from trainer.dataset import DatasetDirectory
+from trainer.errors import DatasetError
+from trainer.features import CategorySpec, FeatureLookup, FeatureSpecs, NumericSpec, pad_lists
+from trainer.item_tower import ID, TEXT
+from trainer.keras_compat import tf
+from trainer.model import CatalogueTables, ModelSpec
+from trainer.query_views import query_views
+from trainer.sequences import Sequences
+from trainer.text_cache import TextVectorCache
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Everything between the files and the model.
+
+    Attributes:
+        dataset: Where it came from.
+        catalogue: Items in catalogue order.
+        spec: The model's shape.
+        item_lookup: Raw item features to tower inputs.
+        user_lookup: Raw user features to tower inputs.
+        item_text: Name of the item text feature, None without one.
+    """
+
+    dataset: DatasetDirectory
+    catalogue: Catalogue
+    spec: ModelSpec
+    item_lookup: FeatureLookup
+    user_lookup: FeatureLookup
+    item_text: str | None
+
+
+def prepare(
+    dataset: DatasetDirectory, catalogue: Catalogue, train: Sequences, text_width: int
+) -> Preparation:
+    """Derives the model's shape from training data alone.
+
+    Args:
+        dataset: A complete dataset directory.
+        catalogue: Its items.
+        train: Its training split.
+        text_width: E of the text encoder, 0 without one.
+    """
+    _refuse_reserved_names(dataset)
+    item_specs = _item_specs(dataset, catalogue)
+    user_specs = _user_specs(dataset, train)
+    text = dataset.one("items", "item_text")
+    types = [
+        event
+        for event, _ in sorted(Counter(train.events).items(), key=lambda item: (-item[1], item[0]))
+        if event
+    ]
+    return Preparation(
+        dataset=dataset,
+        catalogue=catalogue,
+        spec=ModelSpec(catalogue.trained, text_width if text else 0, item_specs, user_specs, tuple(types)),
+        item_lookup=FeatureLookup(item_specs, name="item_lookup"),
+        user_lookup=FeatureLookup(user_specs, name="user_lookup"),
+        item_text=text.name if text else None,
+    )
+
+
+def catalogue_tables(
+    preparation: Preparation, config: TrainConfig, cache: TextVectorCache | None, progress: Any = None
+) -> CatalogueTables:
+    """The catalogue as tensors; encodes texts that the cache does not know yet.
+
+    Args:
+        preparation: See `prepare`.
+        config: Its query-text settings decide the query views.
+        cache: Gives text vectors; None without a text encoder.
+        progress: Called with the number of texts encoded after each batch.
+    """
+    catalogue = preparation.catalogue
+    counts = catalogue.counts.astype(np.float32)
+    width = preparation.spec.text_width
+    texts = item_texts(preparation)
+    views = (
+        query_views(preparation.dataset, catalogue, texts, config)
+        if width and config.model.query_text
+        else []
+    )
+    flat = [*texts, *(text for view in views for text in view)] if width else []
+    vectors = (
+        cache.vectors(flat, progress)
+        if cache is not None and flat
+        else np.zeros((len(flat), width), np.float32)
+    )
+    stacked = vectors.reshape(-1, len(catalogue), width) if width else vectors
+    inputs = preparation.item_lookup(raw_items(preparation))
+    inputs[ID] = tf.constant(
+        np.where(np.arange(len(catalogue)) < catalogue.trained, np.arange(len(catalogue)) + 1, 0), tf.int32
+    )
+    if width:
+        inputs[TEXT] = tf.constant(stacked[0])
+    return CatalogueTables(
+        inputs=inputs,
+        share=tf.constant(counts / max(1.0, counts.sum())),
+        scale=tf.constant(np.log1p(counts)),
+        query_views=tf.constant(np.moveaxis(stacked[1:], 0, 1))
+        if len(views)
+        else tf.zeros([len(catalogue), 0, width]),
+    )
+
+
+def item_texts(preparation: Preparation) -> list[str]:
+    """The text of each item, in catalogue order; "" without a text feature."""
+    name = preparation.item_text
+    return (
+        [str(text) for text in preparation.catalogue.columns[name]]
+        if name
+        else [""] * len(preparation.catalogue)
+    )
+
+
+def raw_items(preparation: Preparation) -> dict[str, Any]:
+    """Raw item features as `FeatureLookup` takes them, in catalogue order."""
+    return {
+        name: _tensor(preparation.catalogue.columns[name])
+        for name in feature_names(preparation.spec.item_specs)
+    }
+
+
+def user_inputs(preparation: Preparation, sequences: Sequences) -> dict[str, Any]:
+    """Tower inputs of the users of a split, [S, ...]; empty without user features."""
+    specs = preparation.spec.user_specs
+    if not specs:
+        return {}
+    raw = {name: _tensor(sequences.user_columns[name]) for name in feature_names(specs)}
+    return preparation.user_lookup(raw)
+
+
+def event_rows(preparation: Preparation, events: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    """int32 rows of the event type embedding, 0 for an unknown type."""
+    rows = {event: row for row, event in enumerate(preparation.spec.event_types, start=1)}
+    return np.asarray([rows.get(event, 0) for event in events], np.int32)
+
+
+def feature_names(specs: FeatureSpecs) -> list[str]:
+    """Names of all features, categories first, then numbers, then vectors."""
+    names = [spec.name for spec in specs.categories] + [spec.name for spec in specs.numerics]
+    return names + [name for name, _ in specs.vectors]
+
+
+def _tensor(column: npt.NDArray[Any]) -> Any:
+    if column.dtype != object:
+        return tf.constant(column, tf.float32)
+    lists = len(column) > 0 and isinstance(column[0], tuple)
+    return tf.constant((pad_lists(column) if lists else column).tolist(), tf.string)
+
+
+def _item_specs(dataset: DatasetDirectory, catalogue: Catalogue) -> FeatureSpecs:
+    trained = slice(0, catalogue.trained)
+    return FeatureSpecs(
+        categories=tuple(
+            CategorySpec(feature.name, tuple(dataset.vocabulary(feature)[0]))
+            for feature in dataset.with_role("items", "item_category")
+        ),
+        numerics=tuple(
+            NumericSpec.measured(feature.name, catalogue.columns[feature.name][trained].astype(np.float32))
+            for feature in dataset.with_role("items", "item_numeric")
+        ),
+        vectors=tuple(
+            (feature.name, int(feature.shape[0] or 0))
+            for feature in dataset.with_role("items", "item_vector")
+        ),
+    )
+
+
+def _user_specs(dataset: DatasetDirectory, train: Sequences) -> FeatureSpecs:
+    return FeatureSpecs(
+        categories=tuple(
+            CategorySpec(feature.name, tuple(dataset.vocabulary(feature)[0]))
+            for feature in dataset.with_role("sequences", "user_category")
+        ),
+        numerics=tuple(
+            NumericSpec.measured(feature.name, train.user_columns[feature.name])
+            for feature in dataset.with_role("sequences", "user_numeric")
+        ),
+    )
+
+
+def _refuse_reserved_names(dataset: DatasetDirectory) -> None:
+    names: Sequence[str] = [
+        feature.name
+        for role in ("user_category", "user_numeric")
+        for feature in dataset.with_role("sequences", role)
+    ]
+    if taken := sorted(set(names) & set(RESERVED_INPUTS)):
+        raise DatasetError(
+            f"{dataset.path}: the user features {', '.join(taken)} have names that the model's own inputs need; "
+            f"rename them in [features]. Reserved are {', '.join(RESERVED_INPUTS)}."
+        )

@@ -1,0 +1,97 @@
+"""A training run's directory: what is in it, and whether it is finished.
+
+run.json        settings, data, shape of the model; written at the start, completed at the end
+checkpoints/    last (to go on from) and best (to evaluate and export)
+history.json    one row of metrics an epoch
+logs/           TensorBoard
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainer.errors import RunError
+
+FORMAT, VERSION = "twotower-run", 1
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """One object knows the inner paths of a run."""
+
+    path: Path
+
+    @property
+    def manifest_file(self) -> Path:
+        """run.json."""
+        return self.path / "run.json"
+
+    @property
+    def last(self) -> Path:
+        """The newest checkpoint."""
+        return self.path / "checkpoints" / "last"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the best validation figure."""
+        return self.path / "checkpoints" / "best"
+
+    @property
+    def history_file(self) -> Path:
+        """Metrics of every epoch."""
+        return self.path / "history.json"
+
+    @property
+    def logs(self) -> Path:
+        """TensorBoard's folder."""
+        return self.path / "logs"
+
+    def write_manifest(self, manifest: dict[str, Any]) -> None:
+        """Writes run.json at once."""
+        write_json(self.manifest_file, {"format": FORMAT, "version": VERSION, **manifest})
+
+    def manifest(self) -> dict[str, Any] | None:
+        """run.json, or None where no run has begun.
+
+        Raises:
+            RunError: it cannot be read, or is of another version.
+        """
+        if not self.manifest_file.exists():
+            return None
+        try:
+            manifest = json.loads(self.manifest_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"Cannot read {self.manifest_file}: {error}. Train again with --overwrite."
+            ) from error
+        if (manifest.get("format"), manifest.get("version")) != (FORMAT, VERSION):
+            raise RunError(
+                f"{self.manifest_file} is not a run of this version. Train again with --overwrite."
+            )
+        return dict(manifest)
+
+    def finished(self) -> dict[str, Any]:
+        """run.json of a finished run.
+
+        Raises:
+            RunError: there is no run, or it was interrupted.
+        """
+        manifest = self.manifest()
+        if manifest is None:
+            raise RunError(f"There is no training run in {self.path}. Run `twotower train` first.")
+        if not manifest.get("finished"):
+            raise RunError(
+                f"The training run in {self.path} was interrupted. Run `twotower train` again to go on."
+            )
+        return manifest
+
+
+def write_json(file: Path, document: Any) -> None:
+    """Writes beside the final name and renames."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    scratch = file.with_name(f".tmp-{file.name}")
+    scratch.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    scratch.replace(file)

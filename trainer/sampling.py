@@ -1,0 +1,97 @@
+"""Which events are predicted in a step, and against which items."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from trainer.keras_compat import keras, tf
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The items that take part in a step; each is encoded once, however often it occurs.
+
+    Attributes:
+        ids: int32 [M] distinct catalogue rows, sorted; all N of them in a small catalogue.
+        negatives: int32 [U] catalogue rows drawn as negatives beside the batch's own targets.
+        expected_draws: float scalar, how often any one item is expected among `negatives`.
+        complete: Whether `ids` is the whole catalogue.
+    """
+
+    ids: Any
+    negatives: Any
+    expected_draws: Any
+    complete: bool
+
+    def rows_of(self, items: Any) -> Any:
+        """int32, shape of `items`: where each catalogue row stands in `ids`; -1 stays -1."""
+        if self.complete:
+            return items
+        flat = tf.reshape(items, [-1])
+        rows = tf.reshape(tf.searchsorted(self.ids, flat), tf.shape(items))
+        return tf.where(items >= 0, rows, -1)
+
+
+def candidate_set(items: Any, catalogue_size: int, uniform: int, seeds: Any) -> Candidates:
+    """The batch's own items and uniformly drawn ones, or the whole catalogue if it is no larger than `uniform`.
+
+    Args:
+        items: int32 [B, L] catalogue rows of the batch, -1 = padding.
+        catalogue_size: N.
+        uniform: How many items to draw.
+        seeds: A keras SeedGenerator.
+    """
+    if catalogue_size <= uniform:
+        everything = tf.range(catalogue_size, dtype=tf.int32)
+        return Candidates(everything, everything, 1.0, complete=True)
+    drawn = keras.random.randint((uniform,), 0, catalogue_size, dtype="int32", seed=seeds)
+    own = tf.boolean_mask(items, items >= 0)
+    ids = tf.sort(tf.unique(tf.concat([own, drawn], axis=0))[0])
+    return Candidates(ids, drawn, uniform / catalogue_size, complete=False)
+
+
+def choose_queries(predicted: Any, limit: int, seeds: Any) -> Any:
+    """At most `limit` of the events to predict, at random.
+
+    Args:
+        predicted: bool [B, L].
+        limit: Largest Q.
+        seeds: A keras SeedGenerator.
+
+    Returns:
+        int32 [Q, 2] (row, column) pairs, in random order.
+    """
+    places = tf.cast(tf.where(predicted), tf.int32)
+    order = tf.argsort(keras.random.uniform((tf.shape(places)[0],), seed=seeds))
+    return tf.gather(places, order[:limit])
+
+
+def hard_negatives(
+    scores: Any, targets: Any, forbidden: Any, *, candidates: int, draw: int, seeds: Any
+) -> tuple[Any, Any]:
+    """Random items among those that retrieval puts on top, as the ranking head will meet them.
+
+    Args:
+        scores: float32 [Q, M] retrieval scores.
+        targets: int32 [Q] columns of the targets, never drawn.
+        forbidden: int32 [Q, F] further columns never to draw (the history); -1 = none.
+        candidates: How many of the best to draw from.
+        draw: How many to draw, without repetition where the candidates suffice.
+        seeds: A keras SeedGenerator.
+
+    Returns:
+        int32 [Q, min(draw, candidates, M)] columns; and bool [Q], whether the target itself is among the best
+        `candidates`. Where it is not, the head will never see it, and learning to put it above better scored items
+        would only teach the head to turn retrieval's order around.
+    """
+    width = tf.shape(scores)[1]
+    unwanted = tf.concat([targets[:, tf.newaxis], forbidden], axis=1)
+    rows = tf.repeat(tf.range(tf.shape(scores)[0])[:, tf.newaxis], tf.shape(unwanted)[1], axis=1)
+    places = tf.stack([rows, tf.where(unwanted >= 0, unwanted, width)], axis=2)
+    lowest = tf.fill(tf.shape(unwanted), scores.dtype.min)
+    masked = tf.tensor_scatter_nd_update(tf.pad(scores, [[0, 0], [0, 1]]), places, lowest)[:, :-1]
+    top = tf.math.top_k(masked, k=tf.minimum(candidates, width), sorted=True)
+    order = tf.argsort(keras.random.uniform(tf.shape(top.indices), seed=seeds), axis=1)[:, :draw]
+    retrieved = tf.gather(scores, targets, batch_dims=1) >= top.values[:, -1]
+    return tf.gather(top.indices, order, batch_dims=1), retrieved

@@ -1,0 +1,135 @@
+"""The live model as a scorer of evaluation queries: retrieval alone, or retrieval and the ranking head."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.evaluation.queries import EvaluationQueries
+from trainer.keras_compat import tf
+from trainer.model import TwoTowerModel
+from trainer.preparation import Preparation, event_rows, user_inputs
+from trainer.sequences import Sequences
+
+Scores = npt.NDArray[np.float32]
+
+
+class ModelScorer:
+    """Scores evaluation queries against the whole catalogue.
+
+    Args:
+        model: With its catalogue set.
+        preparation: Gives features and event types.
+        sequences: The split that the queries were made from.
+        queries: See `EvaluationQueries`.
+        rerank: Put the best `ranking.candidates` of each query in the order of the ranking head.
+        exclude_history: Whether items of the history are kept out of these candidates, as in serving.
+        item_vectors: float32 [N, D] if they are known already; see `refresh`.
+    """
+
+    def __init__(
+        self,
+        model: TwoTowerModel,
+        preparation: Preparation,
+        sequences: Sequences,
+        queries: EvaluationQueries,
+        *,
+        rerank: bool,
+        exclude_history: bool = True,
+        item_vectors: Any = None,
+    ) -> None:
+        self._model = model
+        self._sequences = sequences
+        self._queries = queries
+        self._rerank = rerank
+        self._exclude_history = exclude_history
+        self._users = user_inputs(preparation, sequences) if model.config.model.user_features else {}
+        self._events = (
+            event_rows(preparation, sequences.events) if model.config.model.history.event_types else None
+        )
+        self._vectors = encode_catalogue(model) if item_vectors is None else item_vectors
+        self._score = tf.function(self._scores, reduce_retracing=True)
+
+    def refresh(self, item_vectors: Any) -> None:
+        """Takes float32 [N, D] item vectors anew, after the model has learned."""
+        self._vectors = item_vectors
+
+    def __call__(self, start: int, stop: int) -> Scores:
+        """float32 [stop - start, N] in catalogue order."""
+        rows, columns = self._queries.seen(start, stop)
+        if not self._exclude_history:
+            rows, columns = rows[:0], columns[:0]
+        seen = tf.constant(np.stack([rows, columns], axis=1), tf.int32)
+        users = {
+            name: tf.gather(value, self._queries.sequence[start:stop]) for name, value in self._users.items()
+        }
+        scores: Scores = self._score(self._history(start, stop), users, seen, self._vectors).numpy()
+        return scores
+
+    def _history(self, start: int, stop: int) -> dict[str, Any]:
+        """Catalogue rows [B, L], -1 = padding on the right, and times and types where the model reads them."""
+        length = self._model.config.model.history.max_length
+        positions = recent_positions(self._queries, start, stop, length)
+        inside = positions >= 0
+        place = np.maximum(positions, 0)
+        history = {"items": tf.constant(np.where(inside, self._sequences.items[place], -1), tf.int32)}
+        if self._model.config.model.history.time_gaps:
+            history["timestamps"] = tf.constant(
+                np.where(inside, self._sequences.timestamps[place], 0), tf.int64
+            )
+        if self._events is not None:
+            history["events"] = tf.constant(np.where(inside, self._events[place], 0), tf.int32)
+        return history
+
+    def _scores(self, history: dict[str, Any], users: dict[str, Any], seen: Any, item_vectors: Any) -> Any:
+        model = self._model
+        items = history["items"]
+        mask = items >= 0
+        vectors = tf.gather(item_vectors, tf.maximum(items, 0)) * tf.cast(mask, tf.float32)[:, :, tf.newaxis]
+        history = {**history, "vectors": vectors, "mask": mask}
+        text = tf.zeros([tf.shape(items)[0], model.spec.text_width]) if model.query_tower.text_width else None
+        queries = model.encode_queries(history, users or None, text)
+        scores = model.retrieval_scores(queries, item_vectors)
+        return self._reranked(scores, queries, history, seen, item_vectors) if self._rerank else scores
+
+    def _reranked(
+        self, scores: Any, queries: Any, history: dict[str, Any], seen: Any, item_vectors: Any
+    ) -> Any:
+        """The best candidates in the order of the ranking head, all others below them in retrieval's order."""
+        model = self._model
+        unseen = tf.tensor_scatter_nd_update(scores, seen, tf.fill([tf.shape(seen)[0]], -np.inf))
+        size = tf.minimum(model.config.ranking.candidates, tf.shape(item_vectors)[0])
+        top = tf.math.top_k(unseen, k=size, sorted=False).indices
+        scale = tf.gather(model.known_catalogue.scale, top)
+        order = model.ranking_scores(queries, history, tf.gather(item_vectors, top), scale)
+        lift = (
+            tf.reduce_max(scores, axis=1, keepdims=True) - tf.reduce_min(order, axis=1, keepdims=True) + 1.0
+        )
+        rows = tf.repeat(tf.range(tf.shape(top)[0])[:, tf.newaxis], size, axis=1)
+        return tf.tensor_scatter_nd_update(scores, tf.stack([rows, top], axis=2), order + lift)
+
+
+def encode_catalogue(model: TwoTowerModel, batch_size: int = 65_536) -> Any:
+    """float32 [N, D] vectors of all items of the model's catalogue."""
+    inputs, size = model.known_catalogue.inputs, len(model.known_catalogue)
+    parts = [
+        model.encode_items({name: value[start : start + batch_size] for name, value in inputs.items()})
+        for start in range(0, size, batch_size)
+    ]
+    return tf.concat(parts, axis=0)
+
+
+def recent_positions(queries: EvaluationQueries, start: int, stop: int, length: int) -> npt.NDArray[np.int64]:
+    """Positions of the last `length` events inside the catalogue before each target.
+
+    Returns:
+        int64 [stop - start, length] positions in `queries.items`, oldest first, -1 = padding on the right.
+    """
+    known = np.flatnonzero(queries.items >= 0)
+    first = np.searchsorted(known, queries.row_splits[queries.sequence[start:stop]])
+    last = np.searchsorted(known, queries.target[start:stop])
+    place = np.maximum(first, last - length)[:, None] + np.arange(length)
+    inside = place < last[:, None]
+    return np.where(inside, known[np.minimum(place, max(0, len(known) - 1))] if len(known) else -1, -1)

@@ -1,0 +1,230 @@
+"""The served model: raw strings in, ranked ids out, everything a caller needs inside the graph."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from trainer import contract
+from trainer.features import FeatureLookup, FeatureSpecs
+from trainer.index import ItemIndex
+from trainer.item_tower import ID, TEXT
+from trainer.keras_compat import tf
+from trainer.model import TwoTowerModel
+from trainer.text_encoder import TextEncoder, is_text
+
+Tensors = dict[str, Any]
+
+
+class ServingModel(tf.Module):  # type: ignore[misc]
+    """Joins encoder, towers, ranking head and index behind named signatures.
+
+    Args:
+        model: The trained model.
+        encoder: Its text encoder, None without text.
+        item_lookup: Raw item features to tower inputs.
+        user_lookup: Raw user features to tower inputs.
+        item_text: Name of the item text feature, None without one.
+        index: The catalogue.
+        k: Length of the lists.
+        max_history: Longer histories are cut to their most recent part.
+        facts: What `describe` answers.
+    """
+
+    def __init__(
+        self,
+        model: TwoTowerModel,
+        encoder: TextEncoder | None,
+        item_lookup: FeatureLookup,
+        user_lookup: FeatureLookup,
+        item_text: str | None,
+        index: ItemIndex,
+        *,
+        k: int,
+        max_history: int,
+        facts: Mapping[str, Any],
+    ) -> None:
+        super().__init__(name="serving_model")
+        self._encoder = encoder
+        self._item_tower, self._query_tower, self._ranking_head = (
+            model.item_tower,
+            model.query_tower,
+            model.ranking_head,
+        )
+        self._item_lookup, self._user_lookup = item_lookup, user_lookup
+        self._index = index
+        self._events = _event_table(model.spec.event_types)
+        # Plain Python facts, and bound methods of the model; the training model itself must not be saved.
+        self._settings = _Settings(model, item_text, k, max_history, json.dumps(facts, sort_keys=True))
+
+    def recommend(self, inputs: Tensors) -> Tensors:
+        """Retrieves candidates, then puts them in the order of the ranking head."""
+        settings, side = self._settings, self._query_side(inputs)
+        count = max(settings.candidates, settings.k)
+        scores, rows = self._index.best(self._retrieval_scores(inputs, side), count)
+        ranked = _continued(self._ranked(side, rows), scores, settings.candidates)
+        ranked = tf.where(tf.math.is_finite(scores), ranked, np.float32(-np.inf))
+        best = tf.math.top_k(ranked, k=settings.k)
+        return self._answer(tf.gather(rows, best.indices, batch_dims=1), best.values)
+
+    def retrieve(self, inputs: Tensors) -> Tensors:
+        """The best items by the product of query and item vectors alone."""
+        side = self._query_side(inputs)
+        scores, rows = self._index.best(self._retrieval_scores(inputs, side), self._settings.k)
+        return self._answer(rows, scores)
+
+    def rank(self, inputs: Tensors) -> Tensors:
+        """Ranking scores of given items; NaN for unknown ids."""
+        rows = self._index.rows_of(inputs[contract.ITEM_ID])
+        scores = self._ranked(self._query_side(inputs), rows)
+        return {contract.SCORE: tf.where(rows >= 0, scores, np.float32(np.nan))}
+
+    def embed_query(self, inputs: Tensors) -> Tensors:
+        """The query vector."""
+        return {contract.EMBEDDING: self._query_side(inputs)["query"]}
+
+    def embed_item(self, inputs: Tensors) -> Tensors:
+        """The vector of an item that is described by its features, as if it were new."""
+        features = self._item_lookup(inputs)
+        rows = tf.shape(next(iter(inputs.values())))[0]
+        features[ID] = tf.zeros([rows], tf.int32)
+        if self._settings.item_text is not None and self._encoder is not None:
+            features[TEXT] = self._encoder.encode_present(inputs[self._settings.item_text])
+        return {contract.EMBEDDING: self._settings.normalized(self._item_tower(features, training=False))}
+
+    def similar_items(self, inputs: Tensors) -> Tensors:
+        """The items whose vectors have the highest cosine with that of a given one."""
+        rows = self._index.rows_of(inputs[contract.ITEM_ID])
+        cosines = self._index.exclude(self._index.cosines(rows), rows[:, tf.newaxis])
+        cosines = tf.where(rows[:, tf.newaxis] >= 0, cosines, np.float32(-np.inf))
+        scores, found = self._index.best(cosines, self._settings.k)
+        return self._answer(found, scores)
+
+    def describe(self, inputs: Tensors) -> Tensors:
+        """The model's facts as JSON, once a row."""
+        return {"json": tf.fill(tf.shape(inputs["detail"]), self._settings.facts)}
+
+    def _query_side(self, inputs: Tensors) -> Tensors:
+        """Query vector, history and what is known at all, from raw inputs."""
+        rows = self._index.rows_of(inputs[contract.HISTORY_ITEM_ID])
+        columns = {"items": rows}
+        if contract.HISTORY_TIMESTAMP in inputs:
+            columns["timestamps"] = inputs[contract.HISTORY_TIMESTAMP]
+        if contract.HISTORY_EVENT in inputs:
+            columns["events"] = self._events.lookup(inputs[contract.HISTORY_EVENT])
+        history = compact_history(columns, self._settings.max_history)
+        mask = history["items"] >= 0
+        history |= {"vectors": self._index.gather(history["items"]), "mask": mask}
+        user = self._user_lookup(inputs) if self._settings.user_features else None
+        text, asked = None, tf.zeros([tf.shape(rows)[0]], tf.bool)
+        if self._settings.query_text and self._encoder is not None:
+            text = self._encoder.encode_present(inputs[contract.QUERY])
+            asked = is_text(inputs[contract.QUERY])
+        query = self._settings.normalized(self._query_tower(history, user, text))
+        known = asked | tf.reduce_any(mask, axis=1)
+        return {"query": query, "history": history, "known": known, "seen": rows}
+
+    def _retrieval_scores(self, inputs: Tensors, side: Tensors) -> Any:
+        """float32 [B, N], -inf for what must not be shown; by popularity where nothing is known of the wish."""
+        scores = self._index.scores(side["query"]) / self._settings.temperature
+        known = side["known"][:, tf.newaxis]
+        rows = tf.shape(scores)[0]
+        scores = tf.cond(
+            tf.reduce_all(side["known"]),
+            lambda: scores,
+            lambda: tf.where(known, scores, self._index.popularity(rows)),
+        )
+        excluded = self._index.rows_of(inputs[contract.EXCLUDE_ITEM_ID])
+        scores = self._index.exclude(scores, tf.concat([side["seen"], excluded], axis=1))
+        return self._index.allow(scores, inputs[contract.ALLOW_CATEGORY])
+
+    def _ranked(self, side: Tensors, rows: Any) -> Any:
+        """float32 [B, N] ranking scores of int32 [B, N] rows."""
+        history, scale = side["history"], self._index.scale_of(rows)
+        scores, _ = self._ranking_head(
+            side["query"],
+            history["vectors"],
+            history["mask"],
+            self._index.gather(rows),
+            scale,
+            training=False,
+        )
+        return tf.where(side["known"][:, tf.newaxis], scores, scale)
+
+    def _answer(self, rows: Any, scores: Any) -> Tensors:
+        return {contract.ITEM_ID: self._index.ids_of(rows, scores), contract.SCORE: scores}
+
+
+class _Settings:
+    """Python values and functions that a traced graph closes over; not tracked, so never saved."""
+
+    def __init__(
+        self, model: TwoTowerModel, item_text: str | None, k: int, max_history: int, facts: str
+    ) -> None:
+        config = model.config
+        self.item_text = item_text
+        self.k = k
+        self.max_history = max_history
+        self.facts = facts
+        self.candidates = config.ranking.candidates
+        self.temperature = config.retrieval.temperature
+        self.user_features = bool(model.spec.user_specs) and config.model.user_features
+        self.query_text = model.query_tower.text_width > 0
+        cosine = config.retrieval.similarity == "cosine"
+        self.normalized: Callable[[Any], Any] = lambda x: tf.math.l2_normalize(x, axis=-1) if cosine else x
+
+
+def _continued(ranked: Any, scores: Any, candidates: int) -> Any:
+    """Ranking scores of the first `candidates` columns, and below the least of them the others in retrieval's order.
+
+    Args:
+        ranked: float32 [B, count] scores of the ranking head.
+        scores: float32 [B, count] retrieval scores, best first.
+        candidates: How far the ranking head reaches.
+    """
+    if ranked.shape[1] is not None and ranked.shape[1] <= candidates:
+        return ranked
+    floor = tf.reduce_min(ranked[:, :candidates], axis=1, keepdims=True) - 1.0
+    below = floor + scores[:, candidates:] - scores[:, candidates : candidates + 1]
+    return tf.concat([ranked[:, :candidates], below], axis=1)
+
+
+def compact_history(columns: Tensors, max_length: int) -> Tensors:
+    """Moves the known events of each row to the front, in order, and keeps the most recent `max_length`.
+
+    Args:
+        columns: "items" int32 [B, H] rows, -1 = padding or unknown, anywhere; further columns [B, H] beside it.
+        max_length: Events to keep.
+
+    Returns:
+        The same columns [B, min(H, max_length)]; padding stands on the right, as -1 in "items" and 0 elsewhere.
+    """
+    items = columns["items"]
+    rows, width = tf.shape(items)[0], tf.minimum(tf.shape(items)[1], max_length)
+    known = items >= 0
+    total = tf.reduce_sum(tf.cast(known, tf.int32), axis=1, keepdims=True)
+    place = tf.cumsum(tf.cast(known, tf.int32), axis=1) - 1 - tf.maximum(total - width, 0)
+    place = tf.where(known & (place >= 0), place, width)  # one spare column takes what is left out
+    batch = tf.repeat(tf.range(rows)[:, tf.newaxis], tf.shape(items)[1], axis=1)
+    places = tf.stack([batch, place], axis=2)
+
+    def moved(name: str, column: Any) -> Any:
+        empty = tf.fill([rows, width + 1], tf.constant(-1 if name == "items" else 0, column.dtype))
+        return tf.tensor_scatter_nd_update(empty, places, column)[:, :-1]
+
+    return {name: moved(name, column) for name, column in columns.items()}
+
+
+def _event_table(types: tuple[str, ...]) -> Any:
+    keys = tf.constant(list(types) or [""], tf.string)
+    rows = tf.range(1, len(types) + 1, dtype=tf.int32) if types else tf.zeros([1], tf.int32)
+    return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, rows), default_value=0)
+
+
+def user_input_specs(specs: FeatureSpecs) -> Tensors:
+    """Signature inputs of the user features: string [B] a category, float32 [B] a number."""
+    inputs = {spec.name: tf.TensorSpec([None], tf.string, name=spec.name) for spec in specs.categories}
+    return inputs | {spec.name: tf.TensorSpec([None], tf.float32, name=spec.name) for spec in specs.numerics}

@@ -1,0 +1,205 @@
+"""The BERT text tower: strings in, one vector a text out, tokenizer included, in ops that TensorFlow Serving has.
+
+KerasNLP's own preprocessor packs with `TFText>RoundRobinTrim`, which servers before 2.20 do not register; here the
+WordPiece op tokenizes and plain TensorFlow cuts and packs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.errors import ConfigError
+from trainer.keras_compat import keras, tf
+
+
+class TextEncoder(tf.Module):  # type: ignore[misc]
+    """A BERT with its tokenizer; a text's vector is the mean of the last layer over its tokens.
+
+    Args:
+        tokenizer: A KerasNLP BertTokenizer.
+        backbone: A KerasNLP BertBackbone with the same vocabulary.
+        max_tokens: Longer texts are cut, [CLS] and [SEP] included.
+        max_characters: Longer texts are cut before they are tokenized, which bounds the work a request can cause.
+    """
+
+    def __init__(self, tokenizer: Any, backbone: Any, *, max_tokens: int, max_characters: int) -> None:
+        super().__init__(name="text_encoder")
+        self.tokenizer = tokenizer
+        self.backbone = backbone
+        self.max_tokens = min(max_tokens, backbone.max_sequence_length)
+        self.max_characters = max_characters
+        self._compiled = _Compiled(self.__call__)
+
+    @property
+    def width(self) -> int:
+        """E, the length of a text vector."""
+        return int(self.backbone.hidden_dim)
+
+    def pack(self, texts: Any) -> tuple[Any, Any]:
+        """Tokenizes.
+
+        Args:
+            texts: string [B].
+
+        Returns:
+            int32 [B, T] word pieces with [CLS] and [SEP], T the longest of the batch and at most `max_tokens`; and
+            int32 [B, T], 1 for a real piece and 0 for padding.
+        """
+        pieces = self.tokenizer(tf.strings.substr(texts, 0, self.max_characters, unit="UTF8_CHAR"))
+        pieces = tf.cast(pieces[:, : self.max_tokens - 2], tf.int32)
+        rows = tf.shape(texts)[0]
+        cls = tf.fill([rows, 1], tf.constant(self.tokenizer.cls_token_id, tf.int32))
+        sep = tf.fill([rows, 1], tf.constant(self.tokenizer.sep_token_id, tf.int32))
+        packed = tf.concat([cls, pieces, sep], axis=1)
+        token_ids = packed.to_tensor(self.tokenizer.pad_token_id)
+        mask = tf.sequence_mask(packed.row_lengths(), tf.shape(token_ids)[1], tf.int32)
+        return token_ids, mask
+
+    def __call__(self, texts: Any) -> Any:
+        """Encodes: string [B] to float32 [B, E]; an empty text gets the zero vector."""
+        token_ids, mask = self.pack(texts)
+        output = self.backbone(
+            {"token_ids": token_ids, "segment_ids": tf.zeros_like(token_ids), "padding_mask": mask},
+            training=False,
+        )
+        weights = tf.cast(mask, tf.float32)[:, :, tf.newaxis]
+        mean = tf.reduce_sum(output["sequence_output"] * weights, axis=1) / tf.reduce_sum(weights, axis=1)
+        return tf.where(is_text(texts)[:, tf.newaxis], mean, tf.zeros_like(mean))
+
+    def encode_present(self, texts: Any) -> Any:
+        """Like calling, but rows without text cost nothing: BERT runs on the others only, or not at all."""
+        present = is_text(texts)
+        rows = tf.where(present)
+        shape = tf.stack([tf.shape(texts, out_type=tf.int64)[0], tf.constant(self.width, tf.int64)])
+
+        def encode() -> Any:
+            return tf.scatter_nd(rows, self(tf.boolean_mask(texts, present)), shape)
+
+        vectors = tf.cond(tf.reduce_any(present), encode, lambda: tf.zeros(shape, tf.float32))
+        return tf.ensure_shape(vectors, [None, self.width])
+
+    def encode_all(
+        self, texts: Sequence[str], batch_size: int, progress: Any = None
+    ) -> npt.NDArray[np.float32]:
+        """Encodes many texts, the short together with the short so that little padding is computed.
+
+        Args:
+            texts: [N] texts.
+            batch_size: Texts encoded at once.
+            progress: Called with the number of texts done after each batch.
+
+        Returns:
+            float32 [N, E].
+        """
+        order = np.argsort([len(text) for text in texts], kind="stable")
+        vectors = np.zeros((len(texts), self.width), np.float32)
+        for start in range(0, len(texts), batch_size):
+            rows = order[start : start + batch_size]
+            vectors[rows] = self._compiled.encode(
+                tf.constant([texts[row] for row in rows], tf.string)
+            ).numpy()
+            if progress is not None:
+                progress(len(rows))
+        return vectors
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of weights, vocabulary and limits: equal digests give equal vectors."""
+        state = hashlib.sha256()
+        settings = [
+            self.max_tokens,
+            self.max_characters,
+            self.tokenizer.lowercase,
+            self.tokenizer.strip_accents,
+        ]
+        state.update(json.dumps([*settings, self.tokenizer.get_vocabulary()]).encode())
+        for variable in self.backbone.weights:
+            state.update(np.ascontiguousarray(variable.numpy()).data)
+        return state.hexdigest()
+
+
+class _Compiled:
+    """Holds the compiled encoder out of sight of TensorFlow's tracking, so that it is not saved a second time."""
+
+    def __init__(self, encode: Any) -> None:
+        self.encode = tf.function(encode, input_signature=[tf.TensorSpec([None], tf.string)])
+
+
+def is_text(texts: Any) -> Any:
+    """Bool [B]: which rows hold more than white space."""
+    return tf.not_equal(tf.strings.strip(texts), "")
+
+
+def load_text_encoder(name: str, *, max_tokens: int, max_characters: int) -> TextEncoder:
+    """Loads tokenizer and weights.
+
+    Args:
+        name: A folder in KerasHub's or Hugging Face's layout, or the name of a KerasHub BERT preset.
+        max_tokens: See `TextEncoder`.
+        max_characters: See `TextEncoder`.
+
+    Raises:
+        ConfigError: there is no such folder or preset, or it does not hold a BERT.
+    """
+    import keras_nlp
+
+    looks_like_path = "/" in name or name.startswith(".")
+    if looks_like_path and "://" not in name and not Path(name).is_dir():
+        raise ConfigError(
+            f"There is no text encoder folder {name}. Run `twotower fetch`, or set train.text.encoder to a folder or a "
+            "KerasHub preset name."
+        )
+    try:
+        tokenizer = keras_nlp.models.BertTokenizer.from_preset(name)
+        backbone = keras_nlp.models.BertBackbone.from_preset(name)
+    except Exception as error:  # KerasHub raises many kinds for a preset that it cannot read
+        raise ConfigError(f"Cannot load a BERT from {name!r}: {error}") from error
+    backbone.trainable = False
+    return TextEncoder(
+        _as_bert_does(tokenizer), backbone, max_tokens=max_tokens, max_characters=max_characters
+    )
+
+
+def _as_bert_does(tokenizer: Any) -> Any:
+    """An uncased BERT strips accents (Devlin 2018, reference tokenizer); KerasNLP's loader leaves that off."""
+    if not tokenizer.lowercase or tokenizer.strip_accents:
+        return tokenizer
+    config = tokenizer.get_config() | {"strip_accents": True, "vocabulary": tokenizer.get_vocabulary()}
+    return type(tokenizer).from_config(config)
+
+
+def build_text_encoder(
+    vocabulary: Sequence[str], *, width: int, layers: int, heads: int, max_tokens: int = 64, seed: int = 0
+) -> TextEncoder:
+    """A small BERT with random weights, for tests and for trying the whole path without a download.
+
+    Args:
+        vocabulary: Word pieces; must hold [PAD], [UNK], [CLS], [SEP] and [MASK].
+        width: E.
+        layers: Transformer layers.
+        heads: Attention heads; must divide `width`.
+        max_tokens: Longest input.
+        seed: Of the weights.
+    """
+    import keras_nlp
+
+    keras.utils.set_random_seed(seed)
+    tokenizer = keras_nlp.models.BertTokenizer(
+        vocabulary=list(vocabulary), lowercase=True, strip_accents=True
+    )
+    backbone = keras_nlp.models.BertBackbone(
+        vocabulary_size=len(vocabulary),
+        num_layers=layers,
+        num_heads=heads,
+        hidden_dim=width,
+        intermediate_dim=2 * width,
+        max_sequence_length=max_tokens,
+    )
+    backbone.trainable = False
+    return TextEncoder(tokenizer, backbone, max_tokens=max_tokens, max_characters=4096)

@@ -1,0 +1,48 @@
+"""The best k of a row of scores, exactly, in stock ops."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trainer.keras_compat import tf
+
+_CHUNK = 128
+_TWO_STAGE_FROM = 20_000  # columns from which the first stage pays; below, one top_k is as fast
+
+
+def exact_top_k(scores: Any, k: int) -> tuple[Any, Any]:
+    """Values and columns of the k largest scores of each row, best first, earlier columns first among equals.
+
+    For long rows in two stages: the k best lie in the k chunks with the largest maxima, so only these are sorted.
+
+    Args:
+        scores: float32 [B, N].
+        k: How many; rows of fewer columns are filled up with -inf and column 0.
+
+    Returns:
+        float32 [B, k] and int32 [B, k].
+    """
+    columns = tf.shape(scores)[1]
+    values, places = tf.cond(
+        columns >= tf.maximum(_TWO_STAGE_FROM, 4 * _CHUNK * k),
+        lambda: _two_stage(scores, k),
+        lambda: _one_stage(scores, k),
+    )
+    return tf.ensure_shape(values, [None, k]), tf.ensure_shape(places, [None, k])
+
+
+def _one_stage(scores: Any, k: int) -> tuple[Any, Any]:
+    top = tf.math.top_k(scores, k=tf.minimum(k, tf.shape(scores)[1]))
+    missing = [[0, 0], [0, k - tf.shape(top.values)[1]]]
+    return tf.pad(top.values, missing, constant_values=float("-inf")), tf.pad(top.indices, missing)
+
+
+def _two_stage(scores: Any, k: int) -> tuple[Any, Any]:
+    rows, columns = tf.shape(scores)[0], tf.shape(scores)[1]
+    padded = tf.pad(scores, [[0, 0], [0, -columns % _CHUNK]], constant_values=float("-inf"))
+    chunks = tf.reshape(padded, [rows, -1, _CHUNK])
+    best = tf.sort(tf.math.top_k(tf.reduce_max(chunks, axis=2), k=k, sorted=False).indices, axis=1)
+    kept = tf.reshape(tf.gather(chunks, best, batch_dims=1), [rows, k * _CHUNK])
+    top = tf.math.top_k(kept, k=k)
+    chunk = tf.gather(best, top.indices // _CHUNK, batch_dims=1)
+    return top.values, chunk * _CHUNK + top.indices % _CHUNK

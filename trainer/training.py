@@ -1,0 +1,181 @@
+"""`twotower train`: from a dataset directory to a finished run, resumable at any epoch."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from importlib.metadata import version
+from typing import Any
+
+from rich.console import Console
+
+from trainer.callbacks import Checkpoints, ProgressBar, StopWhenDiverged, Validation
+from trainer.checkpoint import load_checkpoint
+from trainer.config import ProjectConfig, TrainConfig, digest_of
+from trainer.dataset import DatasetDirectory
+from trainer.errors import DatasetError
+from trainer.evaluation.queries import EvaluationQueries
+from trainer.evaluation.ranking import evaluate
+from trainer.input import steps_per_epoch, training_batches, training_windows
+from trainer.keras_compat import keras
+from trainer.model import TwoTowerModel
+from trainer.run import RunDirectory
+from trainer.scoring import ModelScorer, encode_catalogue
+from trainer.sequences import Sequences, load_sequences
+from trainer.workbench import Workbench, encoder_fingerprint
+
+_VALIDATION_QUERIES = 2048  # enough to tell epochs apart; all of them are ranked by `twotower evaluate`
+
+
+def train(config: ProjectConfig, split: str, console: Console, *, overwrite: bool = False) -> RunDirectory:
+    """Trains on one split protocol, or goes on where an interrupted run stopped.
+
+    Args:
+        config: The configuration file.
+        split: "leave_last_out" or "by_time".
+        console: For progress.
+        overwrite: Begin anew even if there is a run.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        ConfigError: settings or the text encoder cannot be used.
+        DatasetError: the dataset directory cannot be used.
+        TrainingDivergedError: the loss became NaN or infinite.
+    """
+    dataset = DatasetDirectory.open(config.dataset_dir(split))
+    run = RunDirectory(config.run_dir(split))
+    identity = run_identity(config, dataset)
+    manifest = None if overwrite else run.manifest()
+    if manifest is not None and manifest["identity"] == identity and manifest.get("finished"):
+        console.print(
+            f"{run.path} is up to date: same data, settings and encoder. Use --overwrite to train again."
+        )
+        return run
+    if manifest is None or manifest["identity"] != identity:
+        shutil.rmtree(run.path, ignore_errors=True)
+    began = time.monotonic()
+    run.write_manifest({"identity": identity, "finished": False})
+    state, bench = _fit(config.train, Workbench.open(config, dataset, console), run, console)
+    run.write_manifest(
+        {
+            "identity": identity,
+            "finished": True,
+            "twotower_version": version("twotower"),
+            "settings": config.train.model_dump(mode="json"),
+            "dataset_digest": dataset.digest,
+            "encoder_digest": bench.encoder.digest() if bench.encoder else None,
+            "best_epoch": state["best_epoch"] + 1,
+            "epochs": state["epoch"] + 1,
+            "validation": state["history"][state["best_epoch"]],
+            "seconds": round(time.monotonic() - began, 1),
+        }
+    )
+    best = state["history"][state["best_epoch"]]
+    console.print(
+        f"Best epoch {state['best_epoch'] + 1}: validation NDCG@10 {best['val_ndcg@10']:.4f}. Run: {run.path}"
+    )
+    return run
+
+
+def run_identity(config: ProjectConfig, dataset: DatasetDirectory) -> str:
+    """Equal identities: training again would give the same model."""
+    return digest_of(config.train, dataset.digest, encoder_fingerprint(config.encoder()))
+
+
+def _fit(
+    config: TrainConfig, bench: Workbench, run: RunDirectory, console: Console
+) -> tuple[dict[str, Any], Workbench]:
+    windows = training_windows(bench.train, config)
+    if not windows.predicted.any():
+        raise DatasetError(f"{bench.dataset.path}: the training split has no event to predict.")
+    model, steps = bench.model, steps_per_epoch(windows, config)
+    optimizer = make_optimizer(config, steps)
+    model.compile(optimizer=optimizer, jit_compile=False)
+    optimizer.build(model.trainable_variables)
+    variables = [*model.variables, *optimizer.variables]
+    state = load_checkpoint(run.last, variables) if run.last.exists() else {}
+    first = state.get("epoch", -1) + 1
+    checkpoints = Checkpoints(run, variables, config.patience, state)
+    if first:
+        console.print(f"Going on after epoch {first} of an interrupted run.")
+    if first < config.epochs and not (first and checkpoints.exhausted):
+        progress = ProgressBar(console, config.epochs, steps, first)
+        callbacks = [
+            Validation(_validation(bench, config)),
+            StopWhenDiverged(),
+            checkpoints,
+            keras.callbacks.TensorBoard(str(run.logs), write_graph=False, update_freq="epoch"),
+            progress,
+        ]
+        batches = training_batches(bench.preparation, bench.train, windows, config, first)
+        try:
+            model.fit(
+                batches,
+                initial_epoch=first,
+                epochs=config.epochs,
+                steps_per_epoch=steps,
+                shuffle=False,
+                verbose=0,
+                callbacks=callbacks,
+            )
+        finally:
+            progress.close()
+    return checkpoints.state, bench
+
+
+def make_optimizer(config: TrainConfig, steps: int) -> Any:
+    """AdamW with a linear warm-up, then a cosine down to a tenth (Loshchilov and Hutter 2017)."""
+    rate: Any = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0,
+        decay_steps=max(1, config.epochs * steps - config.warmup_steps),
+        alpha=0.1,
+        warmup_target=config.learning_rate,
+        warmup_steps=config.warmup_steps,
+    )
+    return keras.optimizers.AdamW(
+        learning_rate=rate, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm
+    )
+
+
+def _validation(bench: Workbench, config: TrainConfig) -> Any:
+    """Measures retrieval and ranking on validation events."""
+    sequences = load_sequences(bench.dataset, "validation", bench.preparation.catalogue)
+    queries = queries_of(sequences).sample(_VALIDATION_QUERIES, config.seed)
+    if not len(queries):
+        raise DatasetError(
+            f"{bench.dataset.path}: the validation split has no event whose item is in the catalogue."
+        )
+
+    scorers = {
+        prefix: ModelScorer(bench.model, bench.preparation, sequences, queries, rerank=rerank)
+        for prefix, rerank in (("val_", False), ("val_ranked_", True))
+    }
+
+    def measure() -> dict[str, float]:
+        vectors = encode_catalogue(bench.model)
+        figures: dict[str, float] = {}
+        for prefix, scorer in scorers.items():
+            scorer.refresh(vectors)
+            metrics = evaluate(queries, scorer, ks=(10,)).metrics
+            figures |= {f"{prefix}{name}": metrics[name] for name in ("ndcg@10", "recall@10")}
+        return figures
+
+    return measure
+
+
+def queries_of(sequences: Sequences) -> EvaluationQueries:
+    """Every event of a split that is a target, with the events before it."""
+    return EvaluationQueries.from_sequences(sequences.items, sequences.row_splits, sequences.target_start)
+
+
+def load_best(model: TwoTowerModel, config: TrainConfig, run: RunDirectory) -> None:
+    """Puts the weights of the best epoch into a model of the same settings.
+
+    Raises:
+        RunError: the run's checkpoint does not fit.
+    """
+    optimizer = make_optimizer(config, 1)
+    optimizer.build(model.trainable_variables)
+    load_checkpoint(run.best, [*model.variables, *optimizer.variables])
