@@ -33,9 +33,8 @@ class JoinItems(beam.DoFn):  # type: ignore[misc] # Beam is untyped
         rows, counts = concat(grouped.get("rows", ())), concat(grouped.get("counts", ()))
         items, conflicts = join_items(rows, counts, item_table(settings), settings.items)
         for conflict in conflicts:
-            label, block, line = conflict.source.split("\t")
-            reject = (int(block), int(line), conflict.reason, conflict.record)
-            yield beam.pvalue.TaggedOutput(REJECTS, (("items", label), reject))
+            reject = (conflict.block, conflict.line, conflict.reason, conflict.record)
+            yield beam.pvalue.TaggedOutput(REJECTS, (("items", conflict.label), [reject]))
         yield beam.pvalue.TaggedOutput(TALLY, item_tally(items, settings.items).to_state())
         yield partition, to_bytes(items)
 

@@ -23,6 +23,10 @@ class ColumnSpec(BaseModel):
         description="Text with {column} in it; a part in [square brackets] is left out where a column in it "
         "is empty. Write [[ ]] {{ }} for the characters themselves.",
     )
+    extract: str | None = Field(
+        None,
+        description="RE2 expression with one named group, (?P<x>...): only what it matches stays, else nothing.",
+    )
     clean: tuple[Clean, ...] = Field(
         (),
         description="Clean-up in this order: strip (white space around), squeeze (runs of white space to one "
@@ -36,6 +40,8 @@ class ColumnSpec(BaseModel):
     @model_validator(mode="after")
     def _one_source(self) -> ColumnSpec:
         given = [k for k in ("column", "constant", "join", "template") if getattr(self, k) is not None]
+        if self.extract is not None and "(?P<" not in self.extract:
+            raise ValueError("extract needs a named group such as (?P<year>[0-9]{4})")
         if len(given) != 1:
             raise ValueError(f"give exactly one of column, constant, join, template; found {given or 'none'}")
         return self

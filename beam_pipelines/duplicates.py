@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-SOURCE = "_source"  # column with "label<TAB>block<TAB>line" of a row
+SOURCE = "_source"  # column with "label<TAB>block<TAB>line" of the first row with this content in its block
+VOTES = "_votes"  # column with the number of such rows in that block
 
 
 @dataclass(frozen=True)
 class Conflict:
-    """A row that lost against another with the same id.
+    """A content that lost against another with the same id.
 
     Attributes:
-        source: value of the column `_source`.
+        label: of the file in which it comes first.
+        block: of that file.
+        line: 0-based, in the block.
         reason: as in the rejects.
-        record: the row as JSON.
+        record: the content as JSON.
     """
 
-    source: str
+    label: str
+    block: int
+    line: int
     reason: str
     record: str
+
+
+@dataclass
+class _Content:
+    row: int = -1
+    votes: int = 0
+    places: list[tuple[str, int, int]] = field(default_factory=list)
 
 
 def merge_rows(
@@ -31,36 +44,36 @@ def merge_rows(
     """One row for each id.
 
     Args:
-        rows: with the columns `key` and `_source`, in any order.
+        rows: with the columns `key`, `_source` and `_votes`, in any order.
         key: name of the id column.
-        reason: for the rows that lose.
+        reason: for the contents that lose.
         most_common: the most frequent content wins, instead of the first in the order of their JSON.
 
     Returns:
-        The winners sorted by id, without `_source`; and every row with another content than its winner.
+        The winners sorted by id, without the two extra columns; and each losing content once, with the first
+        place at which it occurs.
     """
+    plain = rows.drop_columns([SOURCE, VOTES])
     names = rows[key].to_pylist()
     if len(set(names)) == len(names):
-        return rows.drop_columns([SOURCE]).sort_by(key), []
-    content = [_content(row) for row in rows.drop_columns([SOURCE]).to_pylist()]
-    winners: dict[str, int] = {}
-    votes: dict[tuple[str, str], int] = {}
-    for name, text in zip(names, content, strict=True):
-        votes[name, text] = votes.get((name, text), 0) + 1
-    for row, name in enumerate(names):
-        best = winners.get(name)
-        rank = (-votes[name, content[row]] if most_common else 0, content[row])
-        if best is None or rank < (-votes[name, content[best]] if most_common else 0, content[best]):
-            winners[name] = row
-    sources = rows[SOURCE].to_pylist()
-    lost = [
-        Conflict(sources[row], reason, content[row])
-        for row, name in enumerate(names)
-        if content[row] != content[winners[name]]
-    ]
-    kept = rows.drop_columns([SOURCE]).take(pa.array(sorted(winners.values()), pa.int64()))
-    return kept.sort_by(key), lost
+        return plain.sort_by(key), []
+    contents = _collect(plain, names, rows)
+    kept, lost = [], []
+    for by_text in contents.values():
+        winner = min(by_text, key=lambda text: (-by_text[text].votes if most_common else 0, text))
+        kept.append(by_text.pop(winner).row)
+        lost += [Conflict(*min(content.places), reason, text) for text, content in by_text.items()]
+    return plain.take(pa.array(sorted(kept), pa.int64())).sort_by(key), lost
 
 
-def _content(row: dict[str, object]) -> str:
-    return json.dumps(row, ensure_ascii=False, sort_keys=True)
+def _collect(plain: pa.Table, names: list[str], rows: pa.Table) -> dict[str, dict[str, _Content]]:
+    """Id to content to where and how often it occurs."""
+    contents: dict[str, dict[str, _Content]] = defaultdict(lambda: defaultdict(_Content))
+    columns = zip(names, plain.to_pylist(), rows[SOURCE].to_pylist(), rows[VOTES].to_pylist(), strict=True)
+    for row, (name, values, source, votes) in enumerate(columns):
+        content = contents[name][json.dumps(values, ensure_ascii=False, sort_keys=True)]
+        label, block, line = source.split("\t")
+        content.row = row
+        content.votes += votes
+        content.places.append((label, int(block), int(line)))
+    return contents

@@ -64,6 +64,8 @@ class Evaluator:
     def text(self, spec: ColumnSpec, name: str) -> pa.Array:
         """[rows] strings, "" where there is no value."""
         texts = self._source(spec)
+        if spec.extract is not None:
+            texts = pc.fill_null(pc.struct_field(pc.extract_regex(texts, spec.extract), [0]), "")
         for step in spec.clean:
             texts = _clean(texts, step)
         return self._mapped(texts, spec.map, name) if spec.map is not None else texts
@@ -127,7 +129,7 @@ class Evaluator:
 
     def _typed(self, spec: ColumnSpec) -> pa.Array | None:
         """The column itself where it is not text and nothing is to be done to it."""
-        if spec.column is None or spec.clean or spec.map is not None:
+        if spec.column is None or spec.clean or spec.map or spec.extract:
             return None
         column = _one_chunk(self._table[spec.column])
         return None if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) else column

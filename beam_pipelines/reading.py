@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from apache_beam.metrics import Metrics
 
-from beam_pipelines.duplicates import SOURCE
+from beam_pipelines.duplicates import SOURCE, VOTES
 from beam_pipelines.partition import partition_rows
 from beam_pipelines.plan import TableInput
 from beam_pipelines.privacy import mask_column, pseudonymize, read_key
@@ -26,7 +28,7 @@ class ReadTable(beam.DoFn):  # type: ignore[misc] # Beam is untyped
     """Reads blocks of one table.
 
     Main output: (partition, Arrow bytes of its rows). Tagged outputs: `rejects` as
-    ((table, label), (block, line, reason, record)), `lines` as ((table, label), (block, lines)), `tally`.
+    ((table, label), [(block, line, reason, record), ...]), `lines` as ((table, label), (block, lines)), `tally`.
 
     Args:
         table: which files and columns.
@@ -54,9 +56,10 @@ class ReadTable(beam.DoFn):  # type: ignore[misc] # Beam is untyped
         extracted = self._extract(records)
         source = (self._name, block.file.label)
         rejects = [*records.rejects, *(records.refuse(row, why) for row, why in extracted.refused.items())]
-        for reject in rejects:
-            text = "" if self._key is not None else reject.record
-            yield beam.pvalue.TaggedOutput(REJECTS, (source, (block.index, reject.line, reject.reason, text)))
+        if rejects:
+            hidden = self._key is not None
+            listed = [(block.index, r.line, r.reason, "" if hidden else r.record) for r in rejects]
+            yield beam.pvalue.TaggedOutput(REJECTS, (source, listed))
         yield beam.pvalue.TaggedOutput(LINES, (source, (block.index, records.lines)))
         yield beam.pvalue.TaggedOutput(TALLY, self._tally(records, extracted).to_state())
         self._read.inc(records.total)
@@ -102,7 +105,20 @@ def _replace(rows: pa.Table, name: str, column: pa.Array) -> pa.Table:
 
 
 def _with_source(rows: pa.Table, records: Records, extracted: Extracted, block: Block) -> pa.Table:
-    """Adds where each row came from, for rows that are refused after the shuffle."""
-    kept = [row for row in range(len(records.table)) if row not in extracted.refused]
-    places = [f"{block.file.label}\t{block.index}\t{records.locate(row)[0]}" for row in kept]
-    return rows.append_column(SOURCE, pa.array(places, pa.string()))
+    """Equal rows become one, with their number and the place of the first: what settling contradictions needs."""
+    kept = np.setdiff1d(np.arange(len(records.table)), np.array(sorted(extracted.refused), dtype=np.int64))
+    firsts, votes = _distinct(records.table.take(pa.array(kept)))
+    places = [f"{block.file.label}\t{block.index}\t{records.locate(row)[0]}" for row in kept[firsts].tolist()]
+    rows = rows.take(pa.array(firsts))
+    return rows.append_column(SOURCE, pa.array(places, pa.string())).append_column(VOTES, pa.array(votes))
+
+
+def _distinct(table: pa.Table) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Position of the first of each set of equal rows, in order, and the size of the set."""
+    hashable = all(not pa.types.is_nested(field.type) for field in table.schema)
+    if not hashable or not len(table):
+        return np.arange(len(table)), np.ones(len(table), dtype=np.int64)
+    numbered = table.append_column("_row", pa.array(np.arange(len(table))))
+    groups = numbered.group_by(table.column_names).aggregate([("_row", "min"), ("_row", "count")])
+    groups = groups.sort_by("_row_min")
+    return groups["_row_min"].to_numpy(), groups["_row_count"].to_numpy()

@@ -32,9 +32,8 @@ class WriteRejects(beam.DoFn):  # type: ignore[misc] # Beam is untyped
         """Writes the rejects of one input file."""
         (table, label), grouped = element
         first_line = _first_lines(grouped["lines"], self._headers.get((table, label), 0))
-        rejects = sorted(
-            (first_line[block] + line, reason, text) for block, line, reason, text in grouped["rejects"]
-        )
+        places = [place for several in grouped["rejects"] for place in several]
+        rejects = sorted((first_line[block] + line, reason, text) for block, line, reason, text in places)
         tally = Tally()
         for _, reason, _ in rejects:
             tally.add(f"rejects/{table}/{reason}", 1)

@@ -138,7 +138,7 @@ class ItemSettings(TableFiles):
     duplicates: Literal["reject", "most_common"] = Field(
         "reject",
         description="Several different rows with one id: keep the first in sorted order and reject the "
-        "others, or keep the most common content and count the others.",
+        "others, or keep the most common content and reject the others.",
     )
     unknown: Literal["add", "drop"] = Field(
         "add",
@@ -150,6 +150,9 @@ class UserSettings(TableFiles):
     """The table of users: features that a caller also sends with a request."""
 
     id: Text = Field(description="The user's id, as in the events.")
+    duplicates: Literal["reject", "most_common"] = Field(
+        "reject", description="Several different rows with one id, as for items."
+    )
     categories: dict[str, Text] = Field(default_factory=dict, description="Name to one category.")
     numerics: dict[str, Number] = Field(default_factory=dict, description="Name to number.")
 

@@ -9,7 +9,7 @@ from beam_pipelines.duplicates import Conflict, merge_rows
 
 
 def user_features(
-    names: pa.Array, owners: pa.Array, rows: pa.Table | None, schema: pa.Schema
+    names: pa.Array, owners: pa.Array, rows: pa.Table | None, schema: pa.Schema, most_common: bool = False
 ) -> tuple[pa.Table, list[Conflict]]:
     """The features of given users.
 
@@ -18,6 +18,7 @@ def user_features(
         owners: [U] the user of each, perhaps repeated (sessions).
         rows: the partition's rows of the user table, None where there are none.
         schema: of the features: string or float32 each.
+        most_common: of contradicting rows the most frequent wins.
 
     Returns:
         [U] the names as `_user` and a column a feature, "" or null where it is not known; and the rows
@@ -25,7 +26,7 @@ def user_features(
     """
     if rows is None:
         return pa.table({"_user": names} | {f.name: _unknown(f.type, len(owners)) for f in schema}), []
-    merged, conflicts = merge_rows(rows, "user_id", "duplicate_user_id")
+    merged, conflicts = merge_rows(rows, "user_id", "duplicate_user_id", most_common)
     position = pc.index_in(owners, value_set=merged["user_id"].combine_chunks())
     columns = {"_user": names}
     for feature in schema:

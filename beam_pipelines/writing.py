@@ -45,14 +45,13 @@ class Prepare(beam.DoFn):  # type: ignore[misc] # Beam is untyped
         owners = sequences.users
         if settings.filters.session_gap is not None:
             sequences, owners = split_sessions(sequences, settings.filters.session_gap)
-        users, conflicts = user_features(
-            sequences.users, owners, concat(grouped.get("users", ())), user_table(settings)
-        )
+        rows = concat(grouped.get("users", ()))
+        common = settings.users is not None and settings.users.duplicates == "most_common"
+        users, conflicts = user_features(sequences.users, owners, rows, user_table(settings), common)
         yield beam.pvalue.TaggedOutput(TALLY, tally.to_state())
         for conflict in conflicts:
-            label, block, line = conflict.source.split("\t")
-            reject = (int(block), int(line), conflict.reason, conflict.record)
-            yield beam.pvalue.TaggedOutput(REJECTS, (("users", label), reject))
+            reject = (conflict.block, conflict.line, conflict.reason, conflict.record)
+            yield beam.pvalue.TaggedOutput(REJECTS, (("users", conflict.label), [reject]))
         yield partition, sequences.to_bytes(), to_bytes(users)
 
 
