@@ -5,8 +5,8 @@
     python benchmarks/serving_load.py --callers 1 --callers 32 --seconds 3 --rounds 5 --json out.json
 
 Every server is a process of its own on loopback and all are up at once; rounds alternate over them, and the
-table shows medians over the rounds. The floor is the bare signature call in a loop in this process. The client
-sends ready bytes and does not read the answer, so that it costs as little as it can of the shared cores.
+table shows medians over the rounds. The floor is the bare signature call in a loop in this process. The
+client sends ready bytes and does not read the answer, so that it costs as little as it can of the shared cores.
 """
 
 from __future__ import annotations

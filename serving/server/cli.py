@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import click
@@ -21,6 +22,8 @@ _TYPES = {bool: click.BOOL, int: click.INT, float: click.FLOAT}
 def _option(name: str, field: FieldInfo) -> click.Option:
     """The click option of one field; `--flag` alone means true for the boolean ones."""
     annotation: Any = field.annotation
+    if isinstance(annotation, UnionType):  # "int | None" and the like
+        annotation = next(kind for kind in annotation.__args__ if kind is not type(None))
     settings: dict[str, Any] = {"type": _TYPES.get(annotation, click.STRING), "help": field.description}
     if annotation is bool:
         settings |= {"is_flag": False, "flag_value": True}
@@ -74,11 +77,13 @@ def _run(options: ServerOptions) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    server = EmbeddedServer(options)
     try:
+        server = EmbeddedServer(options)
         server.start()
     except StartError as error:
         raise click.ClickException(str(error)) from None
+    if server.rest_port:
+        click.echo(f"Serving REST at http://{options.host}:{server.rest_port}/v1/models", err=True)
     click.echo(f"Serving gRPC at {server.address}; ready.", err=True)
     stop.wait()
     click.echo("Stopping: no new requests, running calls finish.", err=True)

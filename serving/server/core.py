@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
 import grpc
 
 from serving.server import inference, model_info, predict
-from serving.server.call import Array
+from serving.server.call import Array, Call
 from serving.server.errors import ServingError, invalid_argument
 from serving.server.manager import Manager
+from serving.server.metrics import Metrics
 from serving.server.model import LoadedModel
 from serving.server.scheduling import Scheduler
 from serving.server.servable import Servable
 from serving.wire import messages as wire
+
+GRPC, REST = "GRPC", "REST"
+# Names that callers make up must not become labels without end.
+_UNKNOWN_MODEL = "(unknown)"
 
 
 class Core:
@@ -27,6 +33,7 @@ class Core:
         scheduler: runs calls.
         as_content: answer Predict with `tensor_content`.
         check_method: check the method_name of signatures in Classify and Regress.
+        metrics: counts requests.
         reload: takes a new ModelServerConfig and blocks until it is served; None refuses.
     """
 
@@ -36,6 +43,7 @@ class Core:
         scheduler: Scheduler,
         as_content: bool = False,
         check_method: bool = False,
+        metrics: Metrics | None = None,
         reload: Callable[[Any], None] | None = None,
     ):
         self.manager = manager
@@ -43,6 +51,7 @@ class Core:
         self._as_content = as_content
         self._check_method = check_method
         self._reload = reload
+        self.metrics = metrics or Metrics()
 
     @contextmanager
     def servable(self, spec: Any) -> Iterator[tuple[Servable, LoadedModel]]:
@@ -60,23 +69,53 @@ class Core:
         finally:
             held.release()
 
-    async def predict(self, request: Any) -> Any:
+    async def _counted(self, api: str, entrypoint: str, request: Any, work: Awaitable[Any]) -> Any:
+        """Awaits the work and counts it under the request's model, as the real server counts these RPCs."""
+        name = request.model_spec.name
+        if not self.manager.monitor.versions(name):
+            name = _UNKNOWN_MODEL
+        begin = time.perf_counter()
+        try:
+            result = await work
+        except ServingError as error:
+            self.metrics.request_count.add(name, error.code.name)
+            raise
+        except asyncio.CancelledError:
+            self.metrics.request_count.add(name, grpc.StatusCode.CANCELLED.name)
+            raise
+        self.metrics.request_count.add(name, grpc.StatusCode.OK.name)
+        self.metrics.request_latency.observe((time.perf_counter() - begin) * 1e6, name, api, entrypoint)
+        return result
+
+    async def _run(self, api: str, servable: Servable, model: LoadedModel, call: Call) -> list[Array]:
+        begin = time.perf_counter()
+        results = await self._scheduler.run(servable, model, call)
+        elapsed = (time.perf_counter() - begin) * 1e6
+        self.metrics.runtime_latency.observe(elapsed, servable.name, api, "TF1")
+        return results
+
+    async def predict(self, request: Any, entrypoint: str = GRPC) -> Any:
         """PredictRequest -> PredictResponse."""
+        return await self._counted("Predict", entrypoint, request, self._predict(request))
+
+    async def _predict(self, request: Any) -> Any:
         if not request.HasField("model_spec"):
             raise invalid_argument("Missing ModelSpec")
         with self.servable(request.model_spec) as (servable, model):
             signature = predict.find_signature(model.signatures, request.model_spec.signature_name)
             call = predict.plan(signature, request)
-            results = await self._scheduler.run(servable, model, call)
+            results = await self._run("Predict", servable, model, call)
             return predict.respond(request, signature, servable.version, call, results, self._as_content)
 
-    async def classify(self, request: Any) -> Any:
+    async def classify(self, request: Any, entrypoint: str = GRPC) -> Any:
         """ClassificationRequest -> ClassificationResponse."""
-        return await self._infer("classification", request, wire.ClassificationResponse())
+        work = self._infer("classification", request, wire.ClassificationResponse())
+        return await self._counted("Classify", entrypoint, request, work)
 
-    async def regress(self, request: Any) -> Any:
+    async def regress(self, request: Any, entrypoint: str = GRPC) -> Any:
         """RegressionRequest -> RegressionResponse."""
-        return await self._infer("regression", request, wire.RegressionResponse())
+        work = self._infer("regression", request, wire.RegressionResponse())
+        return await self._counted("Regress", entrypoint, request, work)
 
     async def _infer(self, kind: inference.Kind, request: Any, response: Any) -> Any:
         if not request.HasField("model_spec"):
@@ -84,7 +123,8 @@ class Core:
         name = request.model_spec.signature_name
         with self.servable(request.model_spec) as (servable, model):
             task = inference.find_task(kind, model.signatures, name, self._check_method)
-            by_tensor, count = await self._run_tasks(servable, model, [task], request.input)
+            api = "Classify" if kind == "classification" else "Regress"
+            by_tensor, count = await self._run_tasks(api, servable, model, [task], request.input)
             response.result.CopyFrom(inference.make_result(task, count, by_tensor))
             _name(response.model_spec, request.model_spec.name, task.signature.name, servable.version)
         return response
@@ -96,7 +136,7 @@ class Core:
         response = wire.MultiInferenceResponse()
         with self.servable(request.tasks[0].model_spec) as (servable, model):
             tasks = inference.multi_tasks(request, model.signatures, self._check_method)
-            by_tensor, count = await self._run_tasks(servable, model, tasks, request.input)
+            by_tensor, count = await self._run_tasks("MultiInference", servable, model, tasks, request.input)
             for task in tasks:
                 result = response.results.add()
                 _name(result.model_spec, servable.name, task.signature.name, servable.version)
@@ -105,10 +145,17 @@ class Core:
         return response
 
     async def _run_tasks(
-        self, servable: Servable, model: LoadedModel, tasks: list[inference.Task], request_input: Any
+        self,
+        api: str,
+        servable: Servable,
+        model: LoadedModel,
+        tasks: list[inference.Task],
+        request_input: Any,
     ) -> tuple[dict[str, Array], int]:
         call, count = inference.make_call(tasks, request_input)
-        results = await self._scheduler.run(servable, model, call)
+        self.metrics.example_counts.observe(count, servable.name)
+        self.metrics.example_count_total.add(servable.name, by=count)
+        results = await self._run(api, servable, model, call)
         return dict(zip(call.fetches, results, strict=True)), count
 
     async def get_model_metadata(self, request: Any) -> Any:

@@ -78,6 +78,10 @@ class LoadedModel:
             raise from_exception(error) from error
         return result
 
+    def tensor_dtype(self, name: str) -> Any:
+        """The `tf.DType` of a tensor of the graph."""
+        return self._session.graph.get_tensor_by_name(name).dtype.base_dtype
+
     def close(self) -> None:
         """Frees the session's memory. No call may be running."""
         with self._lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from serving.server import model_config
 from serving.server.errors import ServingError, invalid_argument
 from serving.server.loading import RetryPolicy
 from serving.server.manager import Manager
+from serving.server.metrics import Metrics
 from serving.server.model import LoadedModel, load_model, session_config
 from serving.server.options import ServerOptions
 from serving.server.source import ModelTarget
@@ -35,9 +37,10 @@ class Models:
 
     Args:
         options: the server's options.
+        metrics: counts loads and warm-ups.
     """
 
-    def __init__(self, options: ServerOptions):
+    def __init__(self, options: ServerOptions, metrics: Metrics):
         self._options = options
         self.manager = Manager(
             self._load,
@@ -45,7 +48,7 @@ class Models:
             options.file_system_poll_wait_seconds,
             options.num_load_threads or os.cpu_count() or 1,
         )
-        self._platforms: dict[str, str] = {}
+        self.metrics = metrics
         self._reloading = threading.Lock()
         self._stop = threading.Event()
         self._watcher: threading.Thread | None = None
@@ -139,14 +142,37 @@ class Models:
         config = session_config(
             options.tensorflow_intra_op_parallelism, options.tensorflow_inter_op_parallelism
         )
-        model = load_model(path, options.saved_model_tags.split(","), config)
+        model = self._load_counted(path, config)
         if options.enable_model_warmup:
             try:
-                replay(model, max(options.num_request_iterations_for_warmup, 1))
+                self._warm_up(model)
             except ServingError:
                 model.close()
                 raise
         return model
+
+    def _load_counted(self, path: Path, config: Any) -> LoadedModel:
+        begin = time.perf_counter()
+        status = "fail"
+        try:
+            model = load_model(path, self._options.saved_model_tags.split(","), config)
+            status = "success"
+        finally:
+            self.metrics.load_attempts.add(str(path), status)
+            self.metrics.load_latency.add(str(path), by=(time.perf_counter() - begin) * 1e6)
+        return model
+
+    def _warm_up(self, model: LoadedModel) -> None:
+        begin = time.perf_counter()
+        status = "OK"
+        try:
+            replay(model, max(self._options.num_request_iterations_for_warmup, 1))
+        except ServingError as error:
+            status = error.code.name
+            raise
+        finally:
+            elapsed = (time.perf_counter() - begin) * 1e6
+            self.metrics.warmup_latency.observe(elapsed, str(model.path), status)
 
     def _watch(self) -> None:
         path, wait = self._options.model_config_file, self._options.model_config_file_poll_wait_seconds

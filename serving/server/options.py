@@ -15,6 +15,14 @@ class ServerOptions(BaseModel):
 
     # Flags of TensorFlow Serving.
     port: int = Field(8500, ge=0, le=65535, description="TCP port of the gRPC API; 0 takes a free one.")
+    rest_api_port: int = Field(
+        0, ge=-1, le=65535, description="TCP port of the REST API; 0: none, -1: a free one (ours)."
+    )
+    rest_api_timeout_in_ms: int = Field(30_000, ge=1, description="Milliseconds a REST call may take.")
+    rest_api_enable_cors_support: bool = Field(False, description="Send CORS headers with REST answers.")
+    monitoring_config_file: Path | None = Field(
+        None, description="MonitoringConfig in text format: metrics for Prometheus on the REST port."
+    )
     model_name: str = Field("default", description="Name of the model.")
     model_base_path: Path | None = Field(
         None, description="Directory whose children are version directories, e.g. saved_models/my-model."
@@ -47,6 +55,15 @@ class ServerOptions(BaseModel):
     )
     grpc_max_threads: int = Field(
         4 * (os.cpu_count() or 1), ge=1, description="Model runs at the same time without batching."
+    )
+    enable_batching: bool = Field(
+        False, description="Join calls into batches by TensorFlow's own batch scheduler."
+    )
+    batching_parameters_file: Path | None = Field(
+        None, description="BatchingParameters in text format, for --enable_batching."
+    )
+    enable_per_model_batching_parameters: bool = Field(
+        False, description="Read batching_params.pbtxt of each version directory instead."
     )
     enable_grpc_healthcheck_service: bool = Field(
         True,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 import threading
@@ -14,15 +13,22 @@ import grpc
 import grpc.aio
 
 from serving.server.core import Core
+from serving.server.errors import ServingError
 from serving.server.grpc_service import generic_handlers
 from serving.server.health import Health
+from serving.server.metrics import Metrics
 from serving.server.microbatch import MicroBatchScheduler
+from serving.server.model_config import parse_text
 from serving.server.models import Models, StartError
 from serving.server.options import ServerOptions
+from serving.server.rest.http import HttpLimits, HttpServer
+from serving.server.rest.routes import Routes
 from serving.server.scheduling import Scheduler, ThreadScheduler
+from serving.server.tf_batching import BatchingParameters, TfBatchScheduler, read_parameters
+from serving.wire import messages as wire
 from serving.wire import methods
 
-_LOG = logging.getLogger(__name__)
+DEFAULT_METRICS_PATH = "/monitoring/prometheus/metrics"
 
 
 class EmbeddedServer:
@@ -38,7 +44,8 @@ class EmbeddedServer:
 
     def __init__(self, options: ServerOptions | None = None, **settings: Any):
         self.options = options if options is not None else ServerOptions(**settings)
-        self._models = Models(self.options)
+        self.metrics = Metrics()
+        self._models = Models(self.options, self.metrics)
         self.manager = self._models.manager
         self.port = 0
         self._scheduler = self._make_scheduler()
@@ -46,6 +53,9 @@ class EmbeddedServer:
         self._thread = threading.Thread(target=self._loop.run_forever, name="grpc-loop", daemon=True)
         self._server: Any = None
         self._health: Health | None = None
+        self._http: HttpServer | None = None
+        self.rest_port = 0
+        self._metrics_path = self._read_monitoring()
 
     @property
     def address(self) -> str:
@@ -87,10 +97,37 @@ class EmbeddedServer:
     ) -> None:
         self.stop()
 
+    def _read_monitoring(self) -> str | None:
+        """The path of the metrics, from --monitoring_config_file."""
+        path = self.options.monitoring_config_file
+        if path is None:
+            return None
+        try:
+            config = parse_text(path, wire.MonitoringConfig()).prometheus_config
+        except ServingError as error:
+            raise StartError(f"Failed to start server. Error: {error}") from error
+        return (config.path or DEFAULT_METRICS_PATH) if config.enable else None
+
     def _make_scheduler(self) -> Scheduler:
         if self.options.micro_batching:
             return MicroBatchScheduler(os.cpu_count() or 1, self.options.micro_batching_max_rows)
+        if self.options.enable_batching:
+            return TfBatchScheduler(self._batching_parameters(), self.options.grpc_max_threads)
+        if self.options.batching_parameters_file is not None:
+            raise StartError(
+                "Failed to start server. Error: INVALID_ARGUMENT: server_options.batching_parameters_file is set "
+                "without setting server_options.enable_batching to true."
+            )
         return ThreadScheduler(self.options.grpc_max_threads)
+
+    def _batching_parameters(self) -> BatchingParameters | None:
+        if self.options.enable_per_model_batching_parameters:
+            return None
+        path = self.options.batching_parameters_file
+        try:
+            return read_parameters(path) if path is not None else BatchingParameters()
+        except ServingError as error:
+            raise StartError(f"Failed to start server. Error: {error}") from error
 
     # ---- network --------------------------------------------------------------------------------------
 
@@ -121,6 +158,7 @@ class EmbeddedServer:
             self._scheduler,
             self.options.enable_serialization_as_tensor_content,
             self.options.enable_signature_method_name_check,
+            self.metrics,
             self._models.reload if self.options.enable_reload_config else None,
         )
         routes = {
@@ -140,9 +178,22 @@ class EmbeddedServer:
         except RuntimeError as error:
             raise StartError(f"Cannot listen on {self.options.host}:{self.options.port}: {error}") from error
         await self._server.start()
+        if self.options.rest_api_port:
+            await self._open_rest(core)
+
+    async def _open_rest(self, core: Core) -> None:
+        limits = HttpLimits(timeout_s=self.options.rest_api_timeout_in_ms / 1e3)
+        routes = Routes(core, self._metrics_path)
+        self._http = HttpServer(routes.answer, limits, self.options.rest_api_enable_cors_support)
+        port = max(self.options.rest_api_port, 0)
+        try:
+            self.rest_port = await self._http.start(self.options.host, port)
+        except OSError as error:
+            raise StartError(f"Cannot listen on {self.options.host}:{port}: {error.strerror}") from error
 
     async def _close(self) -> None:
         if self._health is not None:
             self._health.shut_down()
         if self._server is not None:
-            await self._server.stop(self.options.drain_seconds)
+            http = [self._http.stop(self.options.drain_seconds)] if self._http is not None else []
+            await asyncio.gather(self._server.stop(self.options.drain_seconds), *http)

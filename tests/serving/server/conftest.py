@@ -39,8 +39,9 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
 @contextlib.contextmanager
 def _embedded(**flags: Any) -> Iterator[Client]:
     flags = {"file_system_poll_wait_seconds": 1, "max_num_load_retries": 0, "port": 0, **flags}
+    flags.setdefault("rest_api_port", -1)
     with EmbeddedServer(**flags) as server:
-        client = Client(server.address, server)
+        client = Client(server.address, server, server.rest_port)
         yield client
         client.close()
 
@@ -54,16 +55,17 @@ def free_port() -> int:
 @contextlib.contextmanager
 def _real(**flags: Any) -> Iterator[Client]:
     assert REAL_BINARY is not None
-    port = free_port()
+    port, rest_port = free_port(), free_port()
     flags = {
         "file_system_poll_wait_seconds": 1,
         "max_num_load_retries": 0,
         "enable_grpc_healthcheck_service": "true",
         **flags,
         "port": port,
+        "rest_api_port": rest_port,
     }
     process = subprocess.Popen([REAL_BINARY, *(f"--{name}={value!s}" for name, value in flags.items())])
-    client = Client(f"127.0.0.1:{port}")
+    client = Client(f"127.0.0.1:{port}", rest_port=rest_port)
     try:
         grpc.channel_ready_future(client.channel).result(timeout=60)
         yield client

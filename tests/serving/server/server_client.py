@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 from typing import Any
 
 import grpc
@@ -70,7 +72,8 @@ def make_input(examples: Any) -> Any:
 class Client:
     """Calls by keyword; errors are `grpc.RpcError`. `server` is the embedded server itself, in its tests."""
 
-    def __init__(self, address: str, server: Any = None):
+    def __init__(self, address: str, server: Any = None, rest_port: int = 0):
+        self.rest_port = rest_port
         self.address = address
         self.server = server
         self.channel = grpc.insecure_channel(address)
@@ -79,6 +82,18 @@ class Client:
 
     def close(self) -> None:
         self.channel.close()
+
+    def rest(self, method: str, path: str, body: Any = None, headers: Any = None) -> tuple[int, bytes]:
+        """One REST request; a body that is not bytes is sent as JSON."""
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        connection = http.client.HTTPConnection("127.0.0.1", self.rest_port, timeout=20)
+        try:
+            connection.request(method, path, data, headers or {})
+            response = connection.getresponse()
+            self.headers = dict(response.getheaders())
+            return response.status, response.read()
+        finally:
+            connection.close()
 
     def predict(self, name: str | None, inputs: dict[str, Any], timeout: float = 20, **spec: Any) -> Any:
         return self.prediction.Predict(predict_request(name, inputs, **spec), timeout=timeout)

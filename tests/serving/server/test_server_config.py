@@ -125,8 +125,8 @@ def test_reload_refusals(embedded: Any, bases: Path, tmp_path: Path) -> None:
     with embedded(model_name="a", model_base_path=bases / "a", **RELOAD) as client:
         assert failure(client.reload, "") == (
             "INVALID_ARGUMENT",
-            "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "
-            "supported",
+            "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is "
+            "currently supported",
         )
         assert failure(client.reload, _config(_entry(bases, "a"), _entry(bases, "a"))) == (
             "INVALID_ARGUMENT",
