@@ -13,7 +13,7 @@ WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 #: TensorFlow Serving refuses a model with more (saved_model_warmup_util.h, kMaxNumRecords).
 MAX_WARMUP_RECORDS = 1000
 _OPTIMIZER_STATE = re.compile(
-    r"\.OPTIMIZER_SLOT|(^|/)_?optimizer(s)?(/|$)|(^|/)(Adam|Adagrad|RMSprop|SGD|Nadam|Adamax|Ftrl|Lion)(_\d+)?/"
+    r"\.OPTIMIZER_SLOT|(^|/)_?optimizer(s)?(/|$)|(^|/)(Adam|Adagrad|RMSprop|SGD|Nadam|Adamax|Ftrl|Lion)(_\d+)?(/|$)"
     r"|(^|/)(beta[12]_power|momentum|velocity|accumulator)(_\d+)?(/\.ATTRIBUTES|$)",
     re.IGNORECASE,
 )

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_text
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
-from trainer.lint.file_checks import MAX_WARMUP_RECORDS, WARMUP_FILE
+from trainer.lint.file_checks import _OPTIMIZER_STATE, MAX_WARMUP_RECORDS, WARMUP_FILE
 from trainer.lint.lint import lint
 from trainer.lint.ops_checks import unregistered_ops
 
@@ -143,6 +144,53 @@ def test_optimizer_state_in_the_variables(save):
         "optimizer-state"
     ]
     assert "optimizer/_iterations" in finding.where
+
+
+@pytest.mark.parametrize(
+    ("name", "is_state"),
+    [
+        ("optimizer/_variables/3/.ATTRIBUTES/VARIABLE_VALUE", True),
+        ("layer/kernel/.OPTIMIZER_SLOT/optimizer/m/.ATTRIBUTES/VARIABLE_VALUE", True),
+        ("dense/kernel/Adam_1", True),
+        ("model/adam/iterations", True),
+        ("beta1_power", True),
+        ("tower/dense/kernel/.ATTRIBUTES/VARIABLE_VALUE", False),
+        ("madam/kernel", False),
+        ("optimizers_guide/embeddings", False),
+        ("_layers/2/moving_mean/.ATTRIBUTES/VARIABLE_VALUE", False),
+    ],
+)
+def test_names_of_optimizer_state(name, is_state):
+    assert bool(_OPTIMIZER_STATE.search(name)) == is_state
+
+
+def write_graph(folder, graph: meta_graph_pb2.MetaGraphDef):
+    proto = saved_model_pb2.SavedModel(meta_graphs=[graph])
+    (folder / "saved_model.pb").write_bytes(proto.SerializeToString())
+    return folder
+
+
+def test_a_function_called_by_its_name_is_no_unknown_op(tmp_path):
+    graph = meta_graph_pb2.MetaGraphDef()
+    graph.graph_def.library.function.add().signature.name = "half"
+    graph.graph_def.node.add(name="a", op="half")
+    graph.graph_def.node.add(name="b", op="Halve")
+    assert unregistered_ops(write_graph(tmp_path, graph)) == ["Halve"]
+
+
+def test_a_graph_for_training_only_is_not_served(tmp_path):
+    graph = meta_graph_pb2.MetaGraphDef()
+    graph.meta_info_def.tags.append("train")
+    (finding,) = found(write_graph(tmp_path, graph))["serve-tag"]
+    assert "found only ['train']" in finding.message
+
+
+@pytest.mark.parametrize("name", ["../vocab.txt", "sub/vocab.txt", "C:\\vocab.txt"])
+def test_assets_outside_their_folder_are_refused(tmp_path, name):
+    graph = meta_graph_pb2.MetaGraphDef()
+    graph.asset_file_def.add().filename = name
+    (finding,) = found(write_graph(tmp_path, graph))["asset"]
+    assert "has a path in its name" in finding.message
 
 
 def test_variables_of_towers_are_no_optimizer_state(save):

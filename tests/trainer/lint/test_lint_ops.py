@@ -38,7 +38,7 @@ def test_patch_numbers_are_ignored_and_unknown_releases_refused():
 
 def test_protobuf_fields_are_found_among_others():
     # Field 2 varint 300, field 1 "ab", field 3 fixed64, field 1 "".
-    message = b"\x10\xac\x02" + b"\x0a\x02ab" + b"\x19" + b"\x00" * 8 + b"\x0a\x00"
+    message = b"\x10\xac\x02" + b"\x0a\x02ab" + b"\x19\x00\x00\x00\x00\x0a\x01z\x00" + b"\x0a\x00"
     assert list(registered_ops_script._fields(message, 1)) == [b"ab", b""]
 
 
