@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from serving.client.errors import InvalidRequestError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BreakerPolicy:
     """When to stop asking a server that keeps failing.
 

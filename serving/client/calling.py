@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 
@@ -34,7 +34,7 @@ SERVER_TROUBLE = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HedgePolicy:
     """A second request beside a first that is slow; the first answer wins and the others are cancelled.
 
@@ -54,8 +54,7 @@ class HedgePolicy:
             raise InvalidRequestError(f"a hedge needs delay > 0 and attempts >= 2, got {self}")
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """Step: send a request and wait; the result is its Outcome."""
 
     rpc: Rpc
@@ -63,15 +62,13 @@ class Attempt:
     timeout: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Sleep:
+class Sleep(NamedTuple):
     """Step: wait for so many seconds."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(NamedTuple):
     """Step: send a request and go on; `number` names it in the result of `Wait`."""
 
     rpc: Rpc
@@ -80,20 +77,17 @@ class Start:
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """Step: wait for one of the started requests; the result is (number, Outcome), None when time is up."""
 
     seconds: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(NamedTuple):
     """Step: cancel the started requests that have not ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class Spawn:
+class Spawn(NamedTuple):
     """Step: send a request whose outcome the call does not wait for; `done` is told."""
 
     rpc: Rpc
@@ -105,8 +99,7 @@ class Spawn:
 Step = Attempt | Sleep | Start | Wait | Cancel | Spawn
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """A response, and what it took to get it."""
 
     response: Any

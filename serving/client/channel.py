@@ -23,7 +23,7 @@ _COMPRESSION = {
 _SERVICE_CONFIG = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tls:
     """How a channel is encrypted. All files are PEM.
 
@@ -58,7 +58,7 @@ class Tls:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ChannelSettings:
     """How the client speaks to its targets.
 

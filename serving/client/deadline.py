@@ -10,8 +10,7 @@ import enum
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from serving.client.errors import InvalidRequestError
 
@@ -27,8 +26,7 @@ class Unset(enum.Enum):
 UNSET: Final = Unset.UNSET
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(NamedTuple):
     """An instant on the monotonic clock.
 
     Attributes:

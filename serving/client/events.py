@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 LOG = logging.getLogger("serving.client")
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptEvent:
+class AttemptEvent(NamedTuple):
     """One attempt ended.
 
     Attributes:
@@ -34,8 +32,7 @@ class AttemptEvent:
     hedged: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class CallEvent:
+class CallEvent(NamedTuple):
     """One call ended, after all its attempts.
 
     Attributes:

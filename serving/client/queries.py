@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from serving.client.errors import InvalidRequestError
 
@@ -13,8 +13,7 @@ FeatureValue = str | float | int | Sequence[str] | Sequence[float] | None
 _KEYS = ("history", "query", "user", "exclude", "allow_category", "key")
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One thing a user did.
 
     Attributes:
@@ -28,7 +27,7 @@ class Event:
     event: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class UserQuery:
     """One user's side of a call; everything is optional, and nothing at all asks for what is popular.
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,7 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """Who answered, and how.
 
     Attributes:
@@ -33,8 +32,7 @@ class Answer:
     arm: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Recommendation:
+class Recommendation(NamedTuple):
     """One item.
 
     Attributes:
@@ -48,7 +46,7 @@ class Recommendation:
     rank: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Recommendations:
     """Items, best first; behaves as a sequence of them.
 
@@ -89,7 +87,7 @@ class Recommendations:
         return self.items[index]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Embedding:
     """A vector of the model's space.
 
@@ -107,8 +105,7 @@ class Embedding:
         return self.answer.version
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(NamedTuple):
     """Why an item scored as it did, in the model's own terms.
 
     Attributes:
@@ -120,7 +117,7 @@ class Explanation:
     parts: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Prediction:
     """Outputs of any signature.
 
@@ -137,8 +134,7 @@ class Prediction:
         return self.outputs[name]
 
 
-@dataclass(frozen=True, slots=True)
-class VersionStatus:
+class VersionStatus(NamedTuple):
     """One version of a model on a server.
 
     Attributes:
@@ -154,8 +150,7 @@ class VersionStatus:
     error_message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ModelStatus:
+class ModelStatus(NamedTuple):
     """The versions of a model on a server, newest first."""
 
     model: str
@@ -167,8 +162,7 @@ class ModelStatus:
         return tuple(v.version for v in self.versions if v.state == "AVAILABLE")
 
 
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
+class TensorSpec(NamedTuple):
     """One input or output of a signature.
 
     Attributes:
@@ -186,8 +180,7 @@ class TensorSpec:
         return f"{self.name}: {self.dtype} [{sizes}]"
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(NamedTuple):
     """What one signature of a model takes and returns.
 
     Attributes:
@@ -203,8 +196,7 @@ class Signature:
     optional: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class ModelMetadata:
+class ModelMetadata(NamedTuple):
     """The signatures of one version of a model."""
 
     model: str
@@ -212,8 +204,7 @@ class ModelMetadata:
     signatures: Mapping[str, Signature]
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
+class Description(NamedTuple):
     """What a model says about itself through its `describe` signature.
 
     Attributes:
@@ -221,5 +212,5 @@ class Description:
         answer: who answered, and how.
     """
 
-    facts: Mapping[str, Any] = field(hash=False)
+    facts: Mapping[str, Any]
     answer: Answer

@@ -17,7 +17,7 @@ import grpc
 from serving.client.errors import InvalidRequestError, RpcError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RetryPolicy:
     """How a failed attempt is tried again, inside the deadline of its call.
 

@@ -11,7 +11,7 @@ from serving.client.errors import InvalidRequestError
 from serving.wire.messages import ModelSpec
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Route:
     """A model at a version.
 
@@ -44,7 +44,7 @@ class Route:
 LATEST = Route()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Split:
     """An A/B split: the same key always falls into the same arm, on every machine and in every process.
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from serving.client.errors import RecommenderError
 from serving.client.results import Recommendations
 from serving.client.routing import Route
 
 
-@dataclass(frozen=True, slots=True)
-class ShadowResult:
+class ShadowResult(NamedTuple):
     """What both versions said to the same queries.
 
     Attributes:

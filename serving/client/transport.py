@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import grpc
 
@@ -18,8 +17,7 @@ from serving.client.errors import RpcError, error_for
 from serving.wire.methods import Method
 
 
-@dataclass(frozen=True, slots=True)
-class Rpc:
+class Rpc(NamedTuple):
     """What is sent.
 
     Attributes:
@@ -37,8 +35,7 @@ class Rpc:
     arm: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How an attempt ended: with a response or with an error."""
 
     response: Any = None

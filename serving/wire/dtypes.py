@@ -7,8 +7,7 @@ smallest NumPy type that holds every one of them exactly: float32, int8 or uint8
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,8 +17,7 @@ from serving.wire._pool import enum
 _Convert = Callable[[Any], Any]
 
 
-@dataclass(frozen=True)
-class DType:
+class DType(NamedTuple):
     """One element type.
 
     Attributes:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from serving.wire import messages as wire
 
@@ -12,8 +11,7 @@ MODEL_SERVICE = "tensorflow.serving.ModelService"
 HEALTH_SERVICE = "grpc.health.v1.Health"
 
 
-@dataclass(frozen=True)
-class Method:
+class Method(NamedTuple):
     """One unary gRPC method.
 
     Attributes:
