@@ -26,6 +26,9 @@ class Finding:
     where: str
     message: str
 
+    def __str__(self) -> str:
+        return f"{self.severity}: {self.check} ({self.where}): {self.message}"
+
     def as_dict(self) -> dict[str, str]:
         """The four fields by name, for JSON."""
         return asdict(self)

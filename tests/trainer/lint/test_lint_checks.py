@@ -279,6 +279,11 @@ def test_broken_files_are_refused(tmp_path):
         lint(tmp_path)
 
 
+def test_a_finding_reads_as_a_line(save):
+    (finding,) = lint(save(serving_default=(tf.reduce_sum, BATCH)))
+    assert str(finding).startswith("error: unbatchable (serving_default: output y): it is a scalar")
+
+
 def test_errors_come_first(save):
     wide = tf.TensorSpec([None, None], tf.float32, name="x")
     folder = save(score=(lambda x: tf.reduce_sum(x) + tf.constant(np.zeros(1 << 18, np.float32))[0], wide))
