@@ -15,7 +15,9 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from serving.server.options import ServerOptions
+from serving.server.unsupported_flags import refusal
 
+_LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 _TYPES = {bool: click.BOOL, int: click.INT, float: click.FLOAT}
 
 
@@ -84,6 +86,10 @@ def _run(options: ServerOptions) -> None:
         raise click.ClickException(str(error)) from None
     if server.rest_port:
         click.echo(f"Serving REST at http://{options.host}:{server.rest_port}/v1/models", err=True)
+    if options.host not in _LOOPBACK and options.ssl_config_file is None:
+        click.echo(
+            f"Warning: {options.host} is reachable from outside and calls are not encrypted.", err=True
+        )
     click.echo(f"Serving gRPC at {server.address}; ready.", err=True)
     stop.wait()
     click.echo("Stopping: no new requests, running calls finish.", err=True)
@@ -91,7 +97,18 @@ def _run(options: ServerOptions) -> None:
     click.echo("Stopped.", err=True)
 
 
-serve = click.Command(
+class _ServeCommand(click.Command):
+    """Says what to do about flags that only the real server has."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        for argument in args:
+            text = refusal(argument)
+            if text is not None:
+                raise click.UsageError(text, ctx)
+        return super().parse_args(ctx, args)
+
+
+serve = _ServeCommand(
     "serve",
     callback=_serve,
     help=_serve.__doc__,

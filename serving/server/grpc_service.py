@@ -9,27 +9,31 @@ from typing import Any
 import grpc
 
 from serving.server.errors import ServingError
+from serving.server.guard import Guard, peer_address
 from serving.wire.methods import Method
 
 _LOG = logging.getLogger(__name__)
 Handler = Callable[[Any], Awaitable[Any]]
 
 
-def generic_handlers(routes: Mapping[Method, Handler]) -> list[Any]:
-    """One gRPC handler a service for these methods."""
+def generic_handlers(routes: Mapping[Method, Handler], guard: Guard | None = None) -> list[Any]:
+    """One gRPC handler a service for these methods; the guard, if any, sees every call first."""
     by_service: dict[str, dict[str, Any]] = {}
     for method, handler in routes.items():
         by_service.setdefault(method.service, {})[method.name] = grpc.unary_unary_rpc_method_handler(
-            _wrap(method, handler),
+            _wrap(method, handler, guard),
             request_deserializer=method.request.FromString,
             response_serializer=method.response.SerializeToString,
         )
     return [grpc.method_handlers_generic_handler(name, methods) for name, methods in by_service.items()]
 
 
-def _wrap(method: Method, handler: Handler) -> Callable[[Any, Any], Awaitable[Any]]:
+def _wrap(method: Method, handler: Handler, guard: Guard | None) -> Callable[[Any, Any], Awaitable[Any]]:
     async def serve(request: Any, context: Any) -> Any:
         try:
+            if guard is not None:
+                sent = dict(context.invocation_metadata() or ())
+                guard.check(str(sent.get("authorization", "")), peer_address(context.peer()))
             return await handler(request)
         except ServingError as error:
             await context.abort(error.code, error.wire_message)

@@ -15,6 +15,13 @@ class ServerOptions(BaseModel):
 
     # Flags of TensorFlow Serving.
     port: int = Field(8500, ge=0, le=65535, description="TCP port of the gRPC API; 0 takes a free one.")
+    grpc_socket_path: str = Field("", description="Unix socket to listen on too, for the gRPC API.")
+    grpc_channel_arguments: str = Field(
+        "", description="Comma-separated arguments of the gRPC server, e.g. grpc.max_connection_age_ms=2000."
+    )
+    ssl_config_file: Path | None = Field(
+        None, description="SSLConfig in text format: TLS for the gRPC API; read again when it changes."
+    )
     rest_api_port: int = Field(
         0, ge=-1, le=65535, description="TCP port of the REST API; 0: none, -1: a free one (ours)."
     )
@@ -82,6 +89,15 @@ class ServerOptions(BaseModel):
 
     # Ours.
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 or [::] for all (ours).")
+    auth_token_file: Path | None = Field(
+        None, description="Lines 'caller token'; calls must send 'authorization: Bearer TOKEN' (ours)."
+    )
+    max_requests_per_second_per_caller: float | None = Field(
+        None, gt=0, description="Quota of one token, or of one address without tokens (ours)."
+    )
+    max_concurrent_requests: int | None = Field(
+        None, ge=1, description="More gRPC calls at the same time get RESOURCE_EXHAUSTED (ours)."
+    )
     enable_reload_config: bool = Field(
         False, description="Answer HandleReloadConfigRequest, which changes what is served (ours)."
     )

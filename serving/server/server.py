@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import socket
 import threading
@@ -15,6 +16,7 @@ import grpc.aio
 from serving.server.core import Core
 from serving.server.errors import ServingError
 from serving.server.grpc_service import generic_handlers
+from serving.server.guard import Guard, read_tokens
 from serving.server.health import Health
 from serving.server.metrics import Metrics
 from serving.server.microbatch import MicroBatchScheduler
@@ -25,6 +27,7 @@ from serving.server.rest.http import HttpLimits, HttpServer
 from serving.server.rest.routes import Routes
 from serving.server.scheduling import Scheduler, ThreadScheduler
 from serving.server.tf_batching import BatchingParameters, TfBatchScheduler, read_parameters
+from serving.server.tls import server_credentials
 from serving.wire import messages as wire
 from serving.wire import methods
 
@@ -55,6 +58,7 @@ class EmbeddedServer:
         self._health: Health | None = None
         self._http: HttpServer | None = None
         self.rest_port = 0
+        self._guard = self._make_guard()
         self._metrics_path = self._read_monitoring()
 
     @property
@@ -108,6 +112,16 @@ class EmbeddedServer:
             raise StartError(f"Failed to start server. Error: {error}") from error
         return (config.path or DEFAULT_METRICS_PATH) if config.enable else None
 
+    def _make_guard(self) -> Guard | None:
+        path, quota = self.options.auth_token_file, self.options.max_requests_per_second_per_caller
+        if path is None and quota is None:
+            return None
+        try:
+            tokens = read_tokens(path) if path is not None else None
+        except ServingError as error:
+            raise StartError(f"Failed to start server. Error: {error}") from error
+        return Guard(tokens, quota, burst=max(1, math.ceil(quota or 1)))
+
     def _make_scheduler(self) -> Scheduler:
         if self.options.micro_batching:
             return MicroBatchScheduler(os.cpu_count() or 1, self.options.micro_batching_max_rows)
@@ -146,12 +160,10 @@ class EmbeddedServer:
             ) from error
 
     async def _open(self) -> None:
-        limits = [
-            ("grpc.max_receive_message_length", self.options.max_message_bytes),
-            ("grpc.max_send_message_length", -1),
-            ("grpc.so_reuseport", 0),
-        ]
-        self._server = grpc.aio.server(options=limits)
+        self._server = grpc.aio.server(
+            options=channel_options(self.options),
+            maximum_concurrent_rpcs=self.options.max_concurrent_requests,
+        )
         self._health = Health()
         core = Core(
             self.manager,
@@ -170,21 +182,33 @@ class EmbeddedServer:
             methods.RELOAD_CONFIG: core.reload_config,
             methods.GET_MODEL_STATUS: core.get_model_status,
         }
-        self._server.add_generic_rpc_handlers(tuple(generic_handlers(routes)))
+        self._server.add_generic_rpc_handlers(tuple(generic_handlers(routes, self._guard)))
         if self.options.enable_grpc_healthcheck_service:
             self._server.add_generic_rpc_handlers((self._health.handler(),))
-        try:
-            self.port = self._server.add_insecure_port(f"{self.options.host}:{self.options.port}")
-        except RuntimeError as error:
-            raise StartError(f"Cannot listen on {self.options.host}:{self.options.port}: {error}") from error
+        self._listen()
         await self._server.start()
         if self.options.rest_api_port:
             await self._open_rest(core)
 
+    def _listen(self) -> None:
+        address = f"{self.options.host}:{self.options.port}"
+        try:
+            if self.options.ssl_config_file is not None:
+                credentials = server_credentials(self.options.ssl_config_file)
+                self.port = self._server.add_secure_port(address, credentials)
+            else:
+                self.port = self._server.add_insecure_port(address)
+            if self.options.grpc_socket_path:
+                self._server.add_insecure_port(f"unix:{self.options.grpc_socket_path}")
+        except ServingError as error:
+            raise StartError(f"Failed to start server. Error: {error}") from error
+        except RuntimeError as error:
+            raise StartError(f"Cannot listen on {address}: {error}") from error
+
     async def _open_rest(self, core: Core) -> None:
         limits = HttpLimits(timeout_s=self.options.rest_api_timeout_in_ms / 1e3)
         routes = Routes(core, self._metrics_path)
-        self._http = HttpServer(routes.answer, limits, self.options.rest_api_enable_cors_support)
+        self._http = HttpServer(routes.answer, limits, self.options.rest_api_enable_cors_support, self._guard)
         port = max(self.options.rest_api_port, 0)
         try:
             self.rest_port = await self._http.start(self.options.host, port)
@@ -197,3 +221,23 @@ class EmbeddedServer:
         if self._server is not None:
             http = [self._http.stop(self.options.drain_seconds)] if self._http is not None else []
             await asyncio.gather(self._server.stop(self.options.drain_seconds), *http)
+
+
+def channel_options(options: ServerOptions) -> list[tuple[str, int | str]]:
+    """The arguments of the gRPC server: our limits, then --grpc_channel_arguments.
+
+    Raises:
+        StartError: an argument is not of the form key=value.
+    """
+    result: list[tuple[str, int | str]] = [
+        ("grpc.max_receive_message_length", options.max_message_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.so_reuseport", 0),
+    ]
+    for argument in filter(None, options.grpc_channel_arguments.split(",")):
+        key, equals, value = argument.partition("=")
+        if not equals:
+            raise StartError(f"--grpc_channel_arguments: expected key=value, got {argument!r}.")
+        is_number = value.removeprefix("-").isdigit()
+        result.append((key, int(value) if is_number else value))
+    return result

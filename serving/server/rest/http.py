@@ -10,8 +10,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from serving.server.errors import ServingError
+from serving.server.guard import Guard
 from serving.server.rest.rendering import error_json
-from serving.server.rest.routes import Answer
+from serving.server.rest.routes import Answer, error_answer
 
 _LOG = logging.getLogger(__name__)
 _MAX_HEAD = 64 * 1024
@@ -64,13 +66,21 @@ class HttpServer:
     Args:
         respond: (method, path without query, body) -> answer.
         limits: see `HttpLimits`.
+        guard: sees every request first.
         cors: add CORS headers and answer OPTIONS (--rest_api_enable_cors_support).
     """
 
-    def __init__(self, respond: Respond, limits: HttpLimits | None = None, cors: bool = False):
+    def __init__(
+        self,
+        respond: Respond,
+        limits: HttpLimits | None = None,
+        cors: bool = False,
+        guard: Guard | None = None,
+    ):
         self._respond = respond
         self._limits = limits or HttpLimits()
         self._cors = cors
+        self._guard = guard
         self._connections: set[asyncio.Task[None]] = set()
         self._busy: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -127,7 +137,7 @@ class HttpServer:
             self._busy.add(task)
             try:
                 request = await asyncio.wait_for(self._read(head, reader), self._limits.timeout_s)
-                answer = await self._answer(request)
+                answer = await self._answer(request, writer)
                 keep_alive = request.keep_alive and not self._closing
             except _Refused as refused:
                 answer, keep_alive = refused.answer, False
@@ -136,12 +146,17 @@ class HttpServer:
             if not keep_alive:
                 return
 
-    async def _answer(self, request: _Request) -> Answer:
+    async def _answer(self, request: _Request, writer: asyncio.StreamWriter) -> Answer:
         if request.method == "OPTIONS" and self._cors:
             return Answer(200, b"")
         try:
+            if self._guard is not None:
+                peer = str((writer.get_extra_info("peername") or ("?",))[0])
+                self._guard.check(request.headers.get("authorization", ""), peer)
             work = self._respond(request.method, request.path, request.body)
             return await asyncio.wait_for(work, self._limits.timeout_s)
+        except ServingError as error:
+            return error_answer(error)
         except (TimeoutError, asyncio.TimeoutError):
             return Answer(504, error_json("Timed out waiting for the model"))
         except Exception:
