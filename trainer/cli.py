@@ -109,3 +109,29 @@ def export(config: Path, split: str | None, encoder: str | None, overwrite: bool
         from trainer.export import export as write
 
         write(project, project.splits(split)[0], console, overwrite=overwrite)
+
+
+@click.group()
+def index() -> None:
+    """Change the catalogue of an exported model without training it again."""
+
+
+@index.command("add")
+@click.option(
+    "--model", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of versions."
+)
+@click.option(
+    "--items", required=True, type=click.Path(dir_okay=False, path_type=Path), help="JSON Lines of new items."
+)
+def index_add(model: Path, items: Path) -> None:
+    """Publish a new version that also holds the items of a file, described by their text and features.
+
+    A line is an object such as {"item_id": "n1", "title": "...", "text": "...", "genre": ["Drama"]}. Vectors of the
+    items that are already there stay as they are.
+    """
+    with _user_errors():
+        if not items.is_file():
+            raise click.ClickException(f"There is no file {items}.")
+        from trainer.index_add import add_items
+
+        add_items(model, items, Console())

@@ -65,7 +65,7 @@ class HistoryConfig(_Closed):
 
     max_length: int = Field(100, ge=1, le=4096)
     """Only the most recent events are read, in training and in serving."""
-    blocks: int = Field(2, ge=1, le=12)
+    blocks: int = Field(1, ge=1, le=12)
     heads: int = Field(2, ge=1, le=32)
     dropout: float = Field(0.2, ge=0, lt=1)
     time_gaps: bool = False
@@ -120,10 +120,11 @@ class RankingConfig(_Closed):
     """Weight of the loss that puts the target above hard negatives."""
     value_weight: float = Field(0.1, ge=0)
     """Weight of the loss on the observed value (a rating, say), if the dataset has one."""
-    queries_per_step: int = Field(256, ge=1)
+    queries_per_step: int = Field(128, ge=1)
+    """At most this many events of a step are used for this task."""
     candidates: int = Field(200, ge=1)
     """Retrieved items that are re-ordered, in training, evaluation and serving."""
-    negatives: int = Field(48, ge=1)
+    negatives: int = Field(24, ge=1)
     """Hard negatives a query, drawn from its candidates."""
     hidden_units: int = Field(64, ge=1)
 
@@ -132,18 +133,17 @@ class TrainConfig(_Closed):
     """Training of both tasks together."""
 
     seed: int = Field(42, ge=0)
-    epochs: int = Field(60, ge=1)
+    epochs: int = Field(30, ge=1)
     patience: int = Field(8, ge=1)
     """Stop after this many epochs without a better validation NDCG@10; the best epoch is kept."""
     batch_size: int = Field(16, ge=1)
     """Histories (windows of `history.max_length` events) in a step."""
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(3e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     """Decoupled weight decay (AdamW, Loshchilov and Hutter 2019)."""
     warmup_steps: int = Field(100, ge=0)
     clip_norm: float = Field(5.0, gt=0)
     """Gradients are scaled down to this global norm."""
-    keep_checkpoints: int = Field(2, ge=1)
     text: TextConfig = TextConfig()
     model: ModelConfig = ModelConfig()
     query_text: QueryTextConfig = QueryTextConfig()

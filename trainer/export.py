@@ -158,6 +158,7 @@ def _save(config: ProjectConfig, bench: Workbench, facts: dict[str, Any], folder
             index,
             k=config.export.k,
             max_history=facts["limits"]["history"],
+            side_names=inputs.query_side,
             facts=facts,
         )
         signatures = build_signatures(served, inputs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         index: The catalogue.
         k: Length of the lists.
         max_history: Longer histories are cut to their most recent part.
+        side_names: Inputs that say who asks for what; the same for all signatures that take a query.
         facts: What `describe` answers.
     """
 
@@ -45,6 +46,7 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         *,
         k: int,
         max_history: int,
+        side_names: Iterable[str],
         facts: Mapping[str, Any],
     ) -> None:
         super().__init__(name="serving_model")
@@ -56,13 +58,20 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         )
         self._item_lookup, self._user_lookup = item_lookup, user_lookup
         self._index = index
+        self._side_names = frozenset(side_names)
         self._events = _event_table(model.spec.event_types)
-        # Plain Python facts, and bound methods of the model; the training model itself must not be saved.
-        self._settings = _Settings(model, item_text, k, max_history, json.dumps(facts, sort_keys=True))
+        # A variable and not a constant: an index that changes must be able to say so.
+        self._facts = tf.Variable(json.dumps(facts, sort_keys=True), trainable=False, name="facts")
+        self._settings = _Settings(model, item_text, k, max_history)
+        # Traced once and called by every signature, so that BERT stands in the file once.
+        self._text_vectors = tf.function(
+            self._encode_texts, input_signature=[tf.TensorSpec([None], tf.string)]
+        )
+        self._query_side = tf.function(self._compute_query_side)
 
     def recommend(self, inputs: Tensors) -> Tensors:
         """Retrieves candidates, then puts them in the order of the ranking head."""
-        settings, side = self._settings, self._query_side(inputs)
+        settings, side = self._settings, self._side_of(inputs)
         count = max(settings.candidates, settings.k)
         scores, rows = self._index.best(self._retrieval_scores(inputs, side), count)
         ranked = _continued(self._ranked(side, rows), scores, settings.candidates)
@@ -72,19 +81,19 @@ class ServingModel(tf.Module):  # type: ignore[misc]
 
     def retrieve(self, inputs: Tensors) -> Tensors:
         """The best items by the product of query and item vectors alone."""
-        side = self._query_side(inputs)
+        side = self._side_of(inputs)
         scores, rows = self._index.best(self._retrieval_scores(inputs, side), self._settings.k)
         return self._answer(rows, scores)
 
     def rank(self, inputs: Tensors) -> Tensors:
         """Ranking scores of given items; NaN for unknown ids."""
         rows = self._index.rows_of(inputs[contract.ITEM_ID])
-        scores = self._ranked(self._query_side(inputs), rows)
+        scores = self._ranked(self._side_of(inputs), rows)
         return {contract.SCORE: tf.where(rows >= 0, scores, np.float32(np.nan))}
 
     def embed_query(self, inputs: Tensors) -> Tensors:
         """The query vector."""
-        return {contract.EMBEDDING: self._query_side(inputs)["query"]}
+        return {contract.EMBEDDING: self._side_of(inputs)["query"]}
 
     def embed_item(self, inputs: Tensors) -> Tensors:
         """The vector of an item that is described by its features, as if it were new."""
@@ -92,7 +101,7 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         rows = tf.shape(next(iter(inputs.values())))[0]
         features[ID] = tf.zeros([rows], tf.int32)
         if self._settings.item_text is not None and self._encoder is not None:
-            features[TEXT] = self._encoder.encode_present(inputs[self._settings.item_text])
+            features[TEXT] = self._text_vectors(inputs[self._settings.item_text])
         return {contract.EMBEDDING: self._settings.normalized(self._item_tower(features, training=False))}
 
     def similar_items(self, inputs: Tensors) -> Tensors:
@@ -105,9 +114,22 @@ class ServingModel(tf.Module):  # type: ignore[misc]
 
     def describe(self, inputs: Tensors) -> Tensors:
         """The model's facts as JSON, once a row."""
-        return {"json": tf.fill(tf.shape(inputs["detail"]), self._settings.facts)}
+        return {"json": tf.fill(tf.shape(inputs["detail"]), tf.convert_to_tensor(self._facts))}
 
-    def _query_side(self, inputs: Tensors) -> Tensors:
+    def _side_of(self, inputs: Tensors) -> Tensors:
+        return dict(
+            self._query_side({name: value for name, value in inputs.items() if name in self._side_names})
+        )
+
+    def _encode_texts(self, texts: Any) -> Any:
+        """float32 [B, E] vectors of string [B]."""
+        return (
+            self._encoder.encode_present(texts)
+            if self._encoder is not None
+            else tf.zeros([tf.shape(texts)[0], 0])
+        )
+
+    def _compute_query_side(self, inputs: Tensors) -> Tensors:
         """Query vector, history and what is known at all, from raw inputs."""
         rows = self._index.rows_of(inputs[contract.HISTORY_ITEM_ID])
         columns = {"items": rows}
@@ -121,7 +143,7 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         user = self._user_lookup(inputs) if self._settings.user_features else None
         text, asked = None, tf.zeros([tf.shape(rows)[0]], tf.bool)
         if self._settings.query_text and self._encoder is not None:
-            text = self._encoder.encode_present(inputs[contract.QUERY])
+            text = self._text_vectors(inputs[contract.QUERY])
             asked = is_text(inputs[contract.QUERY])
         query = self._settings.normalized(self._query_tower(history, user, text))
         known = asked | tf.reduce_any(mask, axis=1)
@@ -161,14 +183,11 @@ class ServingModel(tf.Module):  # type: ignore[misc]
 class _Settings:
     """Python values and functions that a traced graph closes over; not tracked, so never saved."""
 
-    def __init__(
-        self, model: TwoTowerModel, item_text: str | None, k: int, max_history: int, facts: str
-    ) -> None:
+    def __init__(self, model: TwoTowerModel, item_text: str | None, k: int, max_history: int) -> None:
         config = model.config
         self.item_text = item_text
         self.k = k
         self.max_history = max_history
-        self.facts = facts
         self.candidates = config.ranking.candidates
         self.temperature = config.retrieval.temperature
         self.user_features = bool(model.spec.user_specs) and config.model.user_features

@@ -82,10 +82,9 @@ def build_signatures(served: ServingModel, inputs: SignatureInputs) -> dict[str,
     if inputs.item:
         wanted["embed_item"] = (served.embed_item, inputs.item)
     signatures = {name: _traced(answer, specs, name) for name, (answer, specs) in wanted.items()}
-    for name, (answer, specs) in wanted.items():
-        signatures[f"{name}_{contract.EXAMPLES}"] = _traced_examples(
-            answer, specs, f"{name}_{contract.EXAMPLES}"
-        )
+    for name, (_, specs) in wanted.items():
+        twin = f"{name}_{contract.EXAMPLES}"
+        signatures[twin] = _traced_examples(signatures[name], specs, twin)
     signatures["describe"] = _traced(served.describe, {"detail": _spec("detail", tf.string, 1)}, "describe")
     signatures[contract.DEFAULT_SIGNATURE] = signatures["recommend"]
     return signatures
@@ -99,9 +98,9 @@ def _traced(answer: Callable[[Tensors], Tensors], specs: Tensors, name: str) -> 
     return tf.function(signature).get_concrete_function(**specs)
 
 
-def _traced_examples(answer: Callable[[Tensors], Tensors], specs: Tensors, name: str) -> Any:
+def _traced_examples(plain: Any, specs: Tensors, name: str) -> Any:
     def signature(examples: Any) -> Tensors:
-        return answer(parse_examples(examples, specs))
+        return dict(plain(**parse_examples(examples, specs)))
 
     signature.__name__ = name
     return tf.function(signature).get_concrete_function(

@@ -31,16 +31,17 @@ def cut_windows(
 ) -> Windows:
     """Windows of at most `length` consecutive events of a user.
 
-    The first window of a user begins with the first event and predicts all of it; each further one moves on by half a
-    window and predicts its second half, so every predicted event has at least `length // 2` events of context or the
-    whole history.
+    The first window of a user begins with the first event and predicts all of it; each further one repeats a quarter
+    of the one before as context and predicts the rest, so every predicted event has at least `length // 4` events of
+    context or the whole history.
 
     Args:
         row_splits: int64 [S + 1] where each user's events begin and end.
         target_start: int64 [S] the first events of a user that are context only and never predicted.
         length: L, events in a window.
     """
-    step = max(1, length // 2)
+    context = length // 4
+    step = length - context
     starts, sequences, first_predicted = [], [], []
     for row, size in enumerate(np.diff(row_splits)):
         if size == 0:
@@ -48,7 +49,7 @@ def cut_windows(
         extra = int(np.ceil(max(0, size - length) / step))
         for index in range(extra + 1):
             starts.append(index * step)
-            first_predicted.append(0 if index == 0 else length - step)
+            first_predicted.append(0 if index == 0 else context)
             sequences.append(row)
     start = np.asarray(starts, np.int64)[:, None]
     sequence = np.asarray(sequences, np.int64)
