@@ -98,7 +98,7 @@ def check_machine_paths(model: SavedModel) -> Iterator[Finding]:
                 "machine-path",
                 inside.as_posix(),
                 f"the file names folders of the build machine: {', '.join(found[:_SHOWN])}{more}. "
-                "Save without debug info and keep paths out of names and constants.",
+                "Save without debug info and keep paths out of constants and of names, also of lookup tables.",
             )
 
 

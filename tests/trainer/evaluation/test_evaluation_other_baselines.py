@@ -21,7 +21,9 @@ def test_learning_happens_once_for_the_same_arrays():
     assert [learn(ITEMS, SPLITS, 5), learn(ITEMS, SPLITS, 5), learn(ITEMS.copy(), SPLITS, 5)] == [1, 1, 2]
 
 
-def test_ease_minimizes_its_objective():
+@pytest.mark.parametrize("rows", [3, 1024])
+def test_ease_minimizes_its_objective(monkeypatch, rows):
+    monkeypatch.setattr(ease, "_ROWS_PER_BLOCK", rows)
     rng = np.random.default_rng(0)
     users = (rng.random((30, 8)) < 0.4).astype(float)
     weights = ease._weights(users.T @ users, 2.0).astype(float)
