@@ -21,8 +21,10 @@ from beam_pipelines.manifest import Identity, metadata_files, reject_summary
 from beam_pipelines.plan import Plan, config_digest, input_digest, make_plan
 from beam_pipelines.privacy import read_key
 from beam_pipelines.publishing import new_directory
+from beam_pipelines.report import render_report
 from beam_pipelines.running import run_pipeline
 from beam_pipelines.settings import FeatureSettings
+from beam_pipelines.state import State, copy_rejects, only_new, read_state, state_facts
 from beam_pipelines.tally import Tally
 
 _LOG = logging.getLogger(__name__)
@@ -50,6 +52,7 @@ def build_dataset(
     protocol: str,
     data_dir: str,
     overwrite: bool = False,
+    append: bool = False,
     beam_arguments: tuple[str, ...] = (),
 ) -> Built:
     """Builds the dataset of one split protocol, unless it is there already.
@@ -59,6 +62,7 @@ def build_dataset(
         protocol: leave_last_out or by_time.
         data_dir: where relative input files lie.
         overwrite: build even where a dataset is, and replace it.
+        append: read only event files that are new since the dataset was built, and extend it.
         beam_arguments: options for Beam, such as --runner.
 
     Raises:
@@ -68,16 +72,20 @@ def build_dataset(
     """
     settings = config.required_features()
     read_key(settings.privacy)
-    plan = make_plan(settings, protocol, data_dir)
-    version = importlib.metadata.version("twotower")
-    identity = Identity(
-        config.name, version, config_digest(config.name, settings, protocol, version), input_digest(plan)
-    )
     final = config.dataset_dir(protocol)
-    if not overwrite and final.exists():
+    earlier = read_state(final) if append and final.exists() else None
+    plan = make_plan(settings, protocol, data_dir, _lost_bytes(earlier))
+    known = {label: digest for label, (digest, _) in earlier.files.items()} if earlier else {}
+    version = importlib.metadata.version("twotower")
+    config_id = config_digest(config.name, settings, protocol, version)
+    identity = Identity(config.name, version, config_id, input_digest(plan, known))
+    if earlier is not None:
+        _same_settings(final, config_id)
+        plan = only_new(plan, earlier)
+    if final.exists() and not overwrite and (earlier is None or not plan.events.files):
         return _existing(final, identity)
     with new_directory(final) as building:
-        _run(plan, building, identity, final, beam_arguments)
+        _run(plan, building, identity, final, earlier, beam_arguments)
     shutil.rmtree(_kept_rejects(final), ignore_errors=True)
     return _read_built(final, skipped=False)
 
@@ -96,11 +104,32 @@ def _existing(final: Path, identity: Identity) -> Built:
     return _read_built(final, skipped=True)
 
 
-def _run(plan: Plan, building: Path, identity: Identity, final: Path, arguments: tuple[str, ...]) -> None:
+def _same_settings(final: Path, config_id: str) -> None:
+    if read_manifest(final)["config_digest"] != config_id:
+        raise DatasetError(
+            f"{final}: was built with other settings; build everything again with --overwrite."
+        )
+
+
+def _lost_bytes(earlier: State | None) -> int:
+    return sum(size for _, size in earlier.files.values()) if earlier else 0
+
+
+def _run(
+    plan: Plan,
+    building: Path,
+    identity: Identity,
+    final: Path,
+    earlier: State | None,
+    arguments: tuple[str, ...],
+) -> None:
     root = str(building)
     _make_folders(building)
     run_pipeline(lambda pipeline: build_graph(pipeline, plan, root), arguments)
     tally = Tally.from_json(_read_json(root, TALLY_FILE))
+    if earlier is not None:
+        tally.update(earlier.tally)
+        copy_rejects(earlier, building)
     _check(plan.settings, tally, building, final)
     cuts = tuple(_read_json(root, CUTS_FILE))
     files = _read_json(root, FILES_FILE)
@@ -108,7 +137,16 @@ def _run(plan: Plan, building: Path, identity: Identity, final: Path, arguments:
     for name in (TALLY_FILE, CUTS_FILE, FILES_FILE, DEFAULTS_FILE):
         (building / name).unlink()
     (building / "_build").rmdir()
+    if not plan.settings.keep_state:
+        (building / "state").rmdir()
+    if plan.settings.keep_state:
+        write_bytes(root, *state_facts(plan, tally, earlier))
     written = metadata_files(plan, tally, files, (cuts[0], cuts[1]), defaults, identity)
+    if plan.settings.report:
+        # Before dataset.json, the completion marker.
+        last = written.pop("dataset.json")
+        stats = json.loads(written["stats.json"])
+        written |= {"report.html": render_report(json.loads(last), stats), "dataset.json": last}
     for path, data in written.items():
         write_bytes(root, path, data)
     _LOG.info(
@@ -118,7 +156,14 @@ def _run(plan: Plan, building: Path, identity: Identity, final: Path, arguments:
 
 
 def _make_folders(building: Path) -> None:
-    for name in ("_build", "items", "vocab", "rejects", *(f"sequences/{split}" for split in contract.SPLITS)):
+    for name in (
+        "_build",
+        "state",
+        "items",
+        "vocab",
+        "rejects",
+        *(f"sequences/{split}" for split in contract.SPLITS),
+    ):
         (building / name).mkdir(parents=True)
 
 

@@ -54,6 +54,7 @@ def features() -> None:
     "--split", "protocol", type=click.Choice(["leave_last_out", "by_time"]), help="Only this split protocol."
 )
 @click.option("--overwrite", is_flag=True, help="Replace a dataset that is already there.")
+@click.option("--append", is_flag=True, help="Read only event files that are new, and extend the dataset.")
 @click.option("--data", "data_dir", help="Folder with the input files, instead of the config's data_dir.")
 @click.option("--max-reject-rate", type=click.FloatRange(0, 1), help="Instead of the config's.")
 @click.argument("beam_arguments", nargs=-1, type=click.UNPROCESSED)
@@ -61,6 +62,7 @@ def build(
     config: Path,
     protocol: Protocol | None,
     overwrite: bool,
+    append: bool,
     data_dir: str | None,
     max_reject_rate: float | None,
     beam_arguments: tuple[str, ...],
@@ -82,7 +84,7 @@ def build(
         folder = data_directory(run, data_dir)
         for one in [protocol] if protocol else run.required_features().splits:
             with console.status(f"Building {run.dataset_dir(one)} ..."):
-                built = build_dataset(run, one, folder, overwrite, beam_arguments)
+                built = build_dataset(run, one, folder, overwrite, append, beam_arguments)
             print_built(console, built)
 
 

@@ -21,7 +21,7 @@ from beam_pipelines.files_out import write_bytes
 from beam_pipelines.filtering import filter_events, needs_global_facts
 from beam_pipelines.numerics import numeric_defaults, numeric_specs
 from beam_pipelines.plan import Plan, TableInput
-from beam_pipelines.reading import LINES, REJECTS, TALLY, ReadTable
+from beam_pipelines.reading import LINES, REJECTS, TALLY, ReadTable, read_earlier
 from beam_pipelines.rejects import WriteRejects
 from beam_pipelines.tally import Tally, merge_states
 from beam_pipelines.writing import Count, Prepare, WriteSequences
@@ -39,7 +39,7 @@ def build_graph(pipeline: beam.Pipeline, plan: Plan, root: str) -> None:
         root: directory under construction.
     """
     tables = {table.name: _read(pipeline, table, plan) for table in plan.tables}
-    prepared = _prepare(pipeline, plan, tables)
+    prepared = _prepare(pipeline, plan, root, tables)
     cuts = find_cuts(pipeline, plan, prepared["main"])
     main = prepared["main"]
     if needs_global_facts(plan) or numeric_specs(plan.settings):
@@ -96,13 +96,20 @@ def _read(pipeline: beam.Pipeline, table: TableInput, plan: Plan) -> Any:
     )
 
 
-def _prepare(pipeline: beam.Pipeline, plan: Plan, tables: dict[str, Any]) -> Any:
+def _prepare(pipeline: beam.Pipeline, plan: Plan, root: str, tables: dict[str, Any]) -> Any:
     inputs: dict[str, Any] = {n: tables[n]["main"] for n in ("events", "users") if n in tables}
+    if plan.earlier:
+        earlier = (
+            pipeline
+            | "Earlier events" >> beam.Create(list(plan.earlier))
+            | "Read earlier" >> beam.FlatMap(read_earlier, partitions=plan.shards)
+        )
+        inputs["events"] = [inputs["events"], earlier] | "Old and new events" >> beam.Flatten()
     inputs["all"] = _every(pipeline, "user", plan.shards)
     return (
         inputs
         | "Group by user" >> beam.CoGroupByKey()
-        | "Prepare" >> beam.ParDo(Prepare(plan)).with_outputs(TALLY, REJECTS, main="main")
+        | "Prepare" >> beam.ParDo(Prepare(plan, root)).with_outputs(TALLY, REJECTS, main="main")
     )
 
 

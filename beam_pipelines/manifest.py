@@ -7,7 +7,7 @@ from typing import Any
 
 from beam_pipelines import contract
 from beam_pipelines.contract import FORMAT, SPLITS, VERSION
-from beam_pipelines.layout import dataset_schema, has_time
+from beam_pipelines.layout import dataset_schema, has_time, user_table
 from beam_pipelines.numerics import describe_floats, describe_integers, numeric_specs
 from beam_pipelines.plan import Plan
 from beam_pipelines.tally import Tally
@@ -104,6 +104,7 @@ def statistics(plan: Plan, tally: Tally) -> dict[str, Any]:
         | ({"train_events": describe_integers(train_events)} if train_events else {}),
         "long_tail": long_tail(tally),
         "missing_in_training": tally.with_prefix("missing/"),
+        "missing_share_in_training": _missing_shares(plan, tally),
         "numerics_in_training": numerics,
         "vocabulary_sizes": {name: len(values) for name, values in sorted(tally.values.items())}
         | {"item_id": tally.counts.get("items/in_training", 0)},
@@ -124,6 +125,14 @@ def long_tail(tally: Tally) -> list[list[float]]:
         events_so_far += count * each
         points.append([round(items_so_far / total_items, 6), round(events_so_far / total_events, 6)])
     return points
+
+
+def _missing_shares(plan: Plan, tally: Tally) -> dict[str, float]:
+    """Share of the items, or of the users, in training that have no value for a feature."""
+    of_users = set(user_table(plan.settings).names)
+    totals = {True: tally.counts.get("train/users", 0), False: tally.counts.get("items/in_training", 0)}
+    missing = tally.with_prefix("missing/")
+    return {name: round(count / max(totals[name in of_users], 1), 6) for name, count in missing.items()}
 
 
 def _split_entry(plan: Plan, tally: Tally, files: list[dict[str, Any]], split: str) -> dict[str, Any]:

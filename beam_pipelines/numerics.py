@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from beam_pipelines.columns import NumberSpec
 from beam_pipelines.histogram import Histogram, float_value
@@ -69,4 +70,12 @@ def describe_integers(histogram: Histogram) -> dict[str, Any]:
         "mean": float(np.average(values, weights=histogram.counts)),
         "quantiles": {f"{share:g}": histogram.quantile(share) for share in _SHARES},
         "maximum": int(values[-1]),
+        "buckets": _powers_of_two(values, histogram.counts),
     }
+
+
+def _powers_of_two(values: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> list[list[int]]:
+    """[lowest, highest, number of values] of 1, 2-3, 4-7, ... as far as there are any."""
+    powers = np.floor(np.log2(np.maximum(values, 1))).astype(np.int64)
+    sums = np.bincount(powers, weights=counts).astype(np.int64)
+    return [[1 << i, (2 << i) - 1, int(n)] for i, n in enumerate(sums.tolist())]

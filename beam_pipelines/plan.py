@@ -41,7 +41,18 @@ class TableInput:
 
 @dataclass(frozen=True)
 class Plan:
-    """What one build of one split protocol reads and how it divides the work."""
+    """What one build of one split protocol reads and how it divides the work.
+
+    Attributes:
+        settings: of the features.
+        protocol: leave_last_out or by_time.
+        events: the table of events; None for the other two where the config has none.
+        items: the table of items.
+        users: the table of users.
+        shards: partitions by user, and files of each split.
+        item_shards: partitions by item, and files of the item table.
+        earlier: Arrow files with events of an earlier build.
+    """
 
     settings: FeatureSettings
     protocol: str
@@ -50,6 +61,7 @@ class Plan:
     users: TableInput | None
     shards: int
     item_shards: int
+    earlier: tuple[str, ...] = ()
 
     @property
     def tables(self) -> tuple[TableInput, ...]:
@@ -57,8 +69,14 @@ class Plan:
         return tuple(table for table in (self.events, self.items, self.users) if table is not None)
 
 
-def make_plan(settings: FeatureSettings, protocol: str, data_dir: str) -> Plan:
+def make_plan(settings: FeatureSettings, protocol: str, data_dir: str, earlier_bytes: int = 0) -> Plan:
     """Looks at the input files and plans a build.
+
+    Args:
+        settings: of the features.
+        protocol: leave_last_out or by_time.
+        data_dir: where relative files lie.
+        earlier_bytes: size of event files that were read before and may be gone.
 
     Raises:
         InputError: a file is missing, empty, or lacks a column that the config reads.
@@ -75,8 +93,9 @@ def make_plan(settings: FeatureSettings, protocol: str, data_dir: str) -> Plan:
         events=events,
         items=items,
         users=users,
-        shards=settings.shards or max(_MIN_SHARDS, -(-_text_bytes(events) // _BYTES_PER_SHARD)),
-        item_shards=-(-_text_bytes(items) // _ITEM_BYTES_PER_SHARD) if items else 1,
+        shards=settings.shards
+        or max(_MIN_SHARDS, -(-(_table_bytes(events) + earlier_bytes) // _BYTES_PER_SHARD)),
+        item_shards=-(-_table_bytes(items) // _ITEM_BYTES_PER_SHARD) if items else 1,
     )
 
 
@@ -91,17 +110,31 @@ def _table(name: str, settings: TableFiles, columns: tuple[str, ...], data_dir: 
     return TableInput(name, settings, columns, tuple(files), blocks)
 
 
-def _text_bytes(table: TableInput) -> int:
-    return sum(
-        f.size * (1 if f.compression == "none" and f.format != "parquet" else _EXPANSION) for f in table.files
-    )
+def text_bytes(file: InputFile) -> int:
+    """Size of a file as uncompressed text, roughly."""
+    plain = file.compression == "none" and file.format != "parquet"
+    return file.size * (1 if plain else _EXPANSION)
 
 
-def input_digest(plan: Plan) -> str:
-    """SHA-256 over the names and contents of all input files."""
-    return digest(
-        [[table.name, file.label, content_digest(file)] for table in plan.tables for file in table.files]
-    )
+def _table_bytes(table: TableInput) -> int:
+    return sum(map(text_bytes, table.files))
+
+
+def input_digest(plan: Plan, earlier: dict[str, str] | None = None) -> str:
+    """SHA-256 over the names and contents of all input files.
+
+    Args:
+        plan: the files.
+        earlier: label to digest of event files that were read by an earlier build.
+    """
+    entries = [
+        [table.name, file.label, content_digest(file)] for table in plan.tables for file in table.files
+    ]
+    present = {label for table, label, _ in entries if table == "events"}
+    gone = [
+        ["events", label, checksum] for label, checksum in (earlier or {}).items() if label not in present
+    ]
+    return digest(sorted(entries + gone))
 
 
 def content_digest(file: InputFile) -> str:
@@ -119,6 +152,6 @@ def content_digest(file: InputFile) -> str:
 def config_digest(name: str, settings: FeatureSettings, protocol: str, version: str) -> str:
     """SHA-256 over everything in the config that decides what is in a dataset."""
     document: dict[str, Any] = settings.model_dump(
-        mode="json", exclude={"splits", "data_dir", "max_reject_rate"}
+        mode="json", exclude={"splits", "data_dir", "max_reject_rate", "report"}
     )
     return digest({"name": name, "features": document, "protocol": protocol, "version": version})

@@ -9,10 +9,12 @@ import apache_beam as beam
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 
 from beam_pipelines.duplicates import SOURCE, VOTES
-from beam_pipelines.partition import partition_rows
+from beam_pipelines.partition import from_bytes, partition_rows
 from beam_pipelines.plan import TableInput
 from beam_pipelines.privacy import mask_column, pseudonymize, read_key
 from beam_pipelines.settings import EventSettings, FeatureSettings, ItemSettings, UserSettings
@@ -98,6 +100,12 @@ class ReadTable(beam.DoFn):  # type: ignore[misc] # Beam is untyped
         for reason, count in extracted.left_out.items():
             tally.add(f"left_out/{reason}", count)
         return tally
+
+
+def read_earlier(path: str, partitions: int) -> Iterator[tuple[int, bytes]]:
+    """Events that an earlier build kept, by partition."""
+    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        yield from partition_rows(from_bytes(file.read()), "user_id", partitions)
 
 
 def _replace(rows: pa.Table, name: str, column: pa.Array) -> pa.Table:

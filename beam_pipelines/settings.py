@@ -238,6 +238,7 @@ class FeatureSettings(Closed):
     max_reject_rate: float = Field(
         0.01, ge=0, le=1, description="Share of a table's records that may be refused."
     )
+    report: bool = Field(True, description="Write report.html with plots.")
     keep_state: bool = Field(False, description="Keep what a later `--append` needs beside the dataset.")
     events: EventSettings = Field(description="The events.")
     items: ItemSettings | None = Field(None, description="The items.")

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from beam_pipelines.contract import sequences_shard
 from beam_pipelines.facts import item_counts, split_tally, user_tally
-from beam_pipelines.files_out import write_shard
+from beam_pipelines.files_out import write_bytes, write_shard
 from beam_pipelines.layout import event_features, has_time, user_table
 from beam_pipelines.partition import concat, from_bytes, partition_rows, to_bytes
 from beam_pipelines.plan import Plan
@@ -20,24 +20,27 @@ from beam_pipelines.reading import REJECTS, TALLY
 from beam_pipelines.sequences import Sequences, group_by_user, starts_of
 from beam_pipelines.shards import encode_sequences
 from beam_pipelines.splits import Cuts, split_bounds, split_views
+from beam_pipelines.state import state_file
 from beam_pipelines.tally import Tally
 from beam_pipelines.users import user_features
 
 Prepared = tuple[int, tuple[bytes, bytes], bytes]
-ITEMS = "items"
 
 
 class Prepare(beam.DoFn):  # type: ignore[misc] # Beam is untyped
     """(partition, grouped Arrow bytes of events and users) to (partition, sequences, user features)."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, root: str) -> None:
         self._plan = plan
+        self._root = root
 
     def process(self, element: tuple[int, dict[str, Iterable[bytes]]]) -> Iterator[Any]:
         """Sorts one partition and applies the policies."""
         partition, grouped = element
         settings, tally = self._plan.settings, Tally()
         events = concat(grouped.get("events", ()))
+        if settings.keep_state and events is not None:
+            write_bytes(self._root, state_file(partition, self._plan.shards), to_bytes(events))
         sequences = _empty_sequences() if events is None else group_by_user(events)
         sequences, left_out = apply_policies(sequences, settings.events, settings.filters)
         for reason, count in left_out.items():

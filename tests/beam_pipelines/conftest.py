@@ -39,6 +39,7 @@ class Workshop:
 
     def config(self, tables: str = EVENTS, splits: str = '["leave_last_out"]', top: str = "") -> Path:
         path = self.root / "config.toml"
+        top = top if "report" in top else f"report = false\n{top}"
         head = f'name = "shop"\nwork_dir = "{self.root / "run"}"\n'
         path.write_text(f'{head}[features]\nsplits = {splits}\ndata_dir = "{self.data}"\n{top}\n{tables}')
         return path

@@ -244,7 +244,7 @@ def test_too_many_rejects_fail_the_run_and_stay_readable(workshop: Any) -> None:
 def test_contradicting_rows_of_an_id_are_settled_and_reported(workshop: Any) -> None:
     _fill(workshop, _events(60))
     workshop.write("items.tsv", "item\tname\ttags\tprice\timage\n" + "".join(
-        f"{item}\t{name}\t\t1\t[1,1]\n" for item, name in zip("i1 i1 i1 i2 i2".split(), "babcc", strict=True)
+        f"{item}\t{name}\t\t1\t[1,1]\n" for item, name in zip(["i1", "i1", "i1", "i2", "i2"], "babcc", strict=True)
     ))  # fmt: skip
     dataset = workshop.build(FULL, top="max_reject_rate = 0.5")
     assert {r["item_id"]: r["title"] for r in dataset.items()}["i1"] == "a"
