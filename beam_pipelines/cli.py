@@ -138,3 +138,33 @@ def show(dataset: Path, user_id: str | None, split: str, as_request: bool, verif
         record = requests.find_record(opened, user_id, split)
         shown = requests.as_request(record, opened.schema) if as_request else record
         click.echo(json.dumps(shown, ensure_ascii=False))
+
+
+@features.command()
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option("--users", "listed", required=True, type=click.Path(path_type=Path), help="One user id a line.")
+@click.option("--key-env", help="Environment variable with the key, where the dataset has pseudonyms.")
+@click.option("--key-file", help="File with that key.")
+def forget(dataset: Path, listed: Path, key_env: str | None, key_file: str | None) -> None:
+    """Rewrite the directory DATASET without the users of a list, then look through it for them.
+
+    The input files, other datasets and trained models are not changed. With --append later, events of these
+    users in new files come in again; rebuild from the input files only after removing them there.
+    """
+    _quiet_beam()
+    from beam_pipelines.forgetting import forget_users
+    from beam_pipelines.privacy import pseudonym, read_key
+    from beam_pipelines.settings import PrivacySettings
+
+    with friendly_errors():
+        try:
+            users = [line.strip() for line in listed.read_text("utf-8").splitlines() if line.strip()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{listed}: cannot be read as a list of user ids ({error}).") from None
+        key = read_key(PrivacySettings.model_validate({"key_env": key_env, "key_file": key_file}))
+        names = frozenset(users if key is None else (pseudonym(user, key) for user in users))
+        done = forget_users(dataset, names)
+    click.echo(
+        f"Removed {done.users:,} sequences with {done.events:,} events; {done.absent:,} ids were not there."
+    )
+    click.echo(f"Looked through {done.scanned:,} places in {dataset}: none has a forgotten user.")

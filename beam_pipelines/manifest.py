@@ -99,7 +99,7 @@ def statistics(plan: Plan, tally: Tally) -> dict[str, Any]:
         "read": tally.with_prefix("read/"),
         "rejects": reject_summary(tally),
         "left_out": tally.with_prefix("left_out/"),
-        "splits": {split: _split_statistics(plan, tally, split) for split in SPLITS},
+        "splits": {split: split_statistics(tally, split) for split in SPLITS},
         "items": tally.with_prefix("items/")
         | ({"train_events": describe_integers(train_events)} if train_events else {}),
         "long_tail": long_tail(tally),
@@ -151,7 +151,8 @@ def _split_entry(plan: Plan, tally: Tally, files: list[dict[str, Any]], split: s
     }
 
 
-def _split_statistics(plan: Plan, tally: Tally, split: str) -> dict[str, Any]:
+def split_statistics(tally: Tally, split: str) -> dict[str, Any]:
+    """The entry of one split in `stats.json`."""
     facts: dict[str, Any] = {
         name: tally.counts.get(f"{split}/{name}", 0) for name in ("users", "events", "targets")
     }

@@ -88,13 +88,17 @@ class Dataset:
         """Any user of a split, always the same."""
         return next(self.sequences(split), None)
 
-    def _records(self, path: str, sequence: bool) -> Iterator[Record]:
+    def parse(self, data: bytes, sequence: bool = True) -> Record:
+        """One serialized record as strings, numbers and lists."""
         features = self.schema.sequences if sequence else self.schema.items
         scalars = {feature.name for feature in features if feature.shape == ()}
+        return {name: _plain(values, name in scalars) for name, values in decode_example(data).items()}
+
+    def _records(self, path: str, sequence: bool) -> Iterator[Record]:
         try:
             with (self.root / path).open("rb") as file:
                 for data in read_gzip(file):
-                    yield {name: _plain(v, name in scalars) for name, v in decode_example(data).items()}
+                    yield self.parse(data, sequence)
         except (OSError, EOFError, ValueError) as error:
             raise DatasetError(
                 f"{self.root / path}: cannot be read ({error}). Build the dataset again."

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
 
 from beam_pipelines.contract import sequences_shard
@@ -17,7 +18,8 @@ from beam_pipelines.partition import concat, from_bytes, partition_rows, to_byte
 from beam_pipelines.plan import Plan
 from beam_pipelines.prepare import apply_policies, split_sessions
 from beam_pipelines.reading import REJECTS, TALLY
-from beam_pipelines.sequences import Sequences, group_by_user, starts_of
+from beam_pipelines.sequences import Sequences, group_by_user
+from beam_pipelines.settings import FeatureSettings
 from beam_pipelines.shards import encode_sequences
 from beam_pipelines.splits import Cuts, split_bounds, split_views
 from beam_pipelines.state import state_file
@@ -41,7 +43,7 @@ class Prepare(beam.DoFn):  # type: ignore[misc] # Beam is untyped
         events = concat(grouped.get("events", ()))
         if settings.keep_state and events is not None:
             write_bytes(self._root, state_file(partition, self._plan.shards), to_bytes(events))
-        sequences = _empty_sequences() if events is None else group_by_user(events)
+        sequences = _empty_sequences(settings) if events is None else group_by_user(events)
         sequences, left_out = apply_policies(sequences, settings.events, settings.filters)
         for reason, count in left_out.items():
             tally.add(f"left_out/{reason}", count)
@@ -110,9 +112,12 @@ def _unpack(element: Prepared) -> tuple[Sequences, pa.Table]:
     return sequences, users
 
 
-def _empty_sequences() -> Sequences:
+def _empty_sequences(settings: FeatureSettings) -> Sequences:
+    """Those of a partition without users."""
     text = pa.dictionary(pa.int32(), pa.string())
-    columns = {"item_id": text, "timestamp": pa.int64(), "event": text, "value": pa.float32()}
-    columns |= {"weight": pa.float32(), "query_text": text}
+    kinds = {"event": text, "value": pa.float32(), "weight": pa.float32(), "query_text": text}
+    cancels = ("value",) if settings.events.returns == "cancel" else ()
+    columns = {"item_id": text, "timestamp": pa.int64()}
+    columns |= {name: kinds[name] for name in (*event_features(settings), *cancels)}
     events = pa.table({name: pa.array([], kind) for name, kind in columns.items()})
-    return Sequences(pa.array([], pa.string()), starts_of([]), events)  # type: ignore[arg-type]
+    return Sequences(pa.array([], pa.string()), np.zeros(1, dtype=np.int64), events)
