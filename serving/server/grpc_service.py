@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from serving.server.errors import ServingError
 from serving.server.guard import Guard, peer_address
@@ -22,21 +23,22 @@ def generic_handlers(routes: Mapping[Method, Handler], guard: Guard | None = Non
     for method, handler in routes.items():
         by_service.setdefault(method.service, {})[method.name] = grpc.unary_unary_rpc_method_handler(
             _wrap(method, handler, guard),
-            request_deserializer=method.request.FromString,
             response_serializer=method.response.SerializeToString,
         )
     return [grpc.method_handlers_generic_handler(name, methods) for name, methods in by_service.items()]
 
 
 def _wrap(method: Method, handler: Handler, guard: Guard | None) -> Callable[[Any, Any], Awaitable[Any]]:
-    async def serve(request: Any, context: Any) -> Any:
+    async def serve(body: bytes, context: Any) -> Any:
         try:
             if guard is not None:
                 sent = dict(context.invocation_metadata() or ())
                 guard.check(str(sent.get("authorization", "")), peer_address(context.peer()))
-            return await handler(request)
+            return await handler(method.request.FromString(body))
         except ServingError as error:
             await context.abort(error.code, error.wire_message)
+        except DecodeError:
+            await context.abort(grpc.StatusCode.INTERNAL, f"Failed to parse the {method.name} request")
         except Exception as error:
             _LOG.exception("%s failed unexpectedly", method.name)
             await context.abort(

@@ -194,3 +194,13 @@ def test_large_tensors_pass(half: Client) -> None:
     assert len(response.outputs["y"].float_val) == 900_000
     request = predict_request("half", {"x": x}, output_filter=("missing",))
     assert failure(half.prediction.Predict, request, timeout=20)[0] == "INVALID_ARGUMENT"
+
+
+def test_bytes_that_are_no_message_are_refused(half: Client) -> None:
+    call = half.channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+    assert failure(call, b"\xff\xff\xff\xff", timeout=20)[0] == "INTERNAL"
+
+
+def test_unknown_methods(half: Client) -> None:
+    call = half.channel.unary_unary("/tensorflow.serving.PredictionService/Guess")
+    assert failure(call, b"", timeout=20)[0] == "UNIMPLEMENTED"

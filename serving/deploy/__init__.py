@@ -1,0 +1,1 @@
+"""What it takes to run the real `tensorflow_model_server`: `twotower deploy` writes it for a model."""
