@@ -32,6 +32,7 @@ _COMMANDS = {
     "lint-model": _Command("trainer.lint.cli", "lint_model", "Check a SavedModel against a TensorFlow Serving release.", "train"),
     "index": _Command("trainer.cli", "index", "Change the catalogue of an exported model without training.", "train"),
     "serve": _Command("serving.server.cli", "serve", "Serve SavedModels over gRPC, as TensorFlow Serving does.", "server"),
+    "deploy": _Command("serving.deploy.cli", "deploy", "Write files to run a model on the real TensorFlow Serving."),
     "status": _Command("serving.cli", "status", "Show which versions of a model a server has."),
     "recommend": _Command("serving.cli", "recommend", "Ask a server for recommendations."),
     "rank": _Command("serving.cli", "rank", "Ask a server to order given items for a user."),
