@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from test_evaluation_baselines import ITEMS, SPLITS, checkerboard, one_query
@@ -69,6 +71,14 @@ def test_ials_agrees_with_the_least_squares_solution():
     system = (factors * confidence[:, None]).T @ factors + 0.5 * np.eye(4)
     user = np.linalg.solve(system, factors.T @ (confidence * seen))
     assert fitted.scorer(queries)(0, 1)[0] == pytest.approx(factors @ user, abs=1e-3)
+
+
+def test_ials_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "implicit.cpu.als", None)
+    with pytest.raises(
+        ModuleNotFoundError, match=r"needs the package .* pip install 'twotower\[baselines\]'"
+    ):
+        IALS().fit(ITEMS, SPLITS, 5)
 
 
 def test_words_are_folded():

@@ -78,7 +78,11 @@ class IALS:
     def fit(
         self, train_items: npt.NDArray[np.integer], row_splits: npt.NDArray[np.integer], num_items: int
     ) -> IALS:
-        """Factorizes the matrix; arguments as in :class:`~trainer.evaluation.baselines.base.Baseline`."""
+        """Factorizes the matrix; arguments as in :class:`~trainer.evaluation.baselines.base.Baseline`.
+
+        Raises:
+            ModuleNotFoundError: if the library is not installed.
+        """
         self._counts = item_counts(train_items, num_items)
         self._model = self._learn(train_items, row_splits, num_items)
         return self
@@ -101,8 +105,14 @@ def _learner(factors: int, regularization: float, alpha: float, seed: int) -> Le
     def learn(
         train_items: npt.NDArray[np.integer], row_splits: npt.NDArray[np.integer], num_items: int
     ) -> Any:
-        from implicit.cpu.als import AlternatingLeastSquares
-        from threadpoolctl import threadpool_limits
+        try:
+            from implicit.cpu.als import AlternatingLeastSquares
+            from threadpoolctl import threadpool_limits
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                f"the baseline 'ials' needs the package {error.name!r}, which is not installed. "
+                "Install it with: pip install 'twotower[baselines]'"
+            ) from None
 
         # The library runs its own threads, among which those of the linear algebra would get in the way.
         with threadpool_limits(1, "blas"):
