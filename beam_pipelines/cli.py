@@ -168,3 +168,26 @@ def forget(dataset: Path, listed: Path, key_env: str | None, key_file: str | Non
         f"Removed {done.users:,} sequences with {done.events:,} events; {done.absent:,} ids were not there."
     )
     click.echo(f"Looked through {done.scanned:,} places in {dataset}: none has a forgotten user.")
+
+
+@features.command()
+@click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--name", default="my-data", show_default=True, help="Name of the run.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Write the draft to this file, not to the terminal."
+)
+def init(data: tuple[Path, ...], name: str, output: Path | None) -> None:
+    """Look at the files DATA and draft a commented config to edit."""
+    _quiet_beam()
+    from beam_pipelines.drafting import draft_config
+    from beam_pipelines.sampling import sample_file
+
+    with friendly_errors():
+        draft = draft_config([sample_file(path) for path in data], name)
+        if output is None:
+            click.echo(draft, nl=False)
+            return
+        if output.exists():
+            raise ConfigError(f"{output}: is there already; choose another name for the draft.")
+        output.write_text(draft, "utf-8")
+    click.echo(f"Wrote {output}. Edit it, then: twotower features build {output}")
