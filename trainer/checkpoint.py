@@ -34,8 +34,12 @@ def save_checkpoint(directory: Path, variables: list[Any], state: dict[str, Any]
         **{_key(index, variable): variable.numpy() for index, variable in enumerate(variables)},
     )
     (scratch / _STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
-    shutil.rmtree(directory, ignore_errors=True)
+    old = directory.with_name(f".old-{directory.name}")
+    shutil.rmtree(old, ignore_errors=True)
+    if directory.exists():  # moved, not deleted: whoever is killed in between still has a checkpoint
+        directory.rename(old)
     scratch.rename(directory)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def load_checkpoint(directory: Path, variables: list[Any]) -> dict[str, Any]:
@@ -56,7 +60,7 @@ def load_checkpoint(directory: Path, variables: list[Any]) -> dict[str, Any]:
                 )
             for key, variable in expected.items():
                 variable.assign(arrays[key])
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise RunError(f"Cannot read the checkpoint {directory}: {error}.") from error
     return state
 

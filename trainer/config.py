@@ -11,9 +11,9 @@ import hashlib
 import json
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from trainer.contract import CONFIG_KEYS, SPLIT_PROTOCOLS
 from trainer.errors import ConfigError
@@ -24,12 +24,13 @@ else:
     import tomli as tomllib
 
 SplitProtocol = Literal["leave_last_out", "by_time"]
+_Positives = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 
 
 class _Closed(BaseModel):
     """Refuses unknown keys and changes after validation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 class TextConfig(_Closed):
@@ -85,6 +86,14 @@ class ModelConfig(_Closed):
     """Use the user features of the dataset, if it has any."""
     query_text: bool = True
     """Accept a free-text query, read by the same encoder as the items' texts."""
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> ModelConfig:
+        if self.embedding_dim % self.history.heads:
+            raise ValueError(
+                f"history.heads = {self.history.heads} must divide embedding_dim = {self.embedding_dim}"
+            )
+        return self
 
 
 class RetrievalConfig(_Closed):
@@ -154,7 +163,7 @@ class TrainConfig(_Closed):
 class EvaluateConfig(_Closed):
     """Ranking of the whole catalogue for the held-out test events."""
 
-    ks: tuple[int, ...] = (10, 50)
+    ks: _Positives = (10, 50)
     """Cut-offs of Recall, NDCG and MRR."""
     exclude_history: bool = True
     """Leave the items of the history out of the ranking, as serving does."""
@@ -171,7 +180,7 @@ class ExportConfig(_Closed):
     """Length of the lists that the model returns; callers cut them shorter."""
     max_history: int | None = Field(None, ge=1)
     """Longer histories are cut to their most recent part; by default what the model was trained on."""
-    warmup_batch_sizes: tuple[int, ...] = (1, 8, 32)
+    warmup_batch_sizes: _Positives = (1, 8, 32)
     serving_release: str = "2.20"
     """The TensorFlow Serving release whose registered ops the graph may use."""
 

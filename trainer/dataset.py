@@ -167,7 +167,11 @@ def _features(entries: Any, path: Path, table: str) -> tuple[Feature, ...]:
     return tuple(_feature(entry, path) for entry in entries)
 
 
-def _feature(entry: dict[str, Any], path: Path) -> Feature:
+def _feature(entry: Any, path: Path) -> Feature:
+    if not isinstance(entry, dict) or not {"name", "role", "dtype", "shape"} <= set(entry):
+        raise DatasetError(
+            f"{path / SCHEMA_FILE}: expected a feature with name, role, dtype and shape, got {json.dumps(entry)}."
+        )
     feature = Feature(
         name=entry["name"],
         role=entry["role"],

@@ -31,7 +31,7 @@ class NumericSpec:
     @classmethod
     def measured(cls, name: str, values: npt.NDArray[np.float32]) -> NumericSpec:
         """Statistics of the training values; a constant column keeps deviation 1."""
-        finite = values[np.isfinite(values)]
+        finite = values[np.isfinite(values)].astype(np.float64)  # in float32 equal values may seem to differ
         mean = float(finite.mean()) if finite.size else 0.0
         deviation = float(finite.std()) if finite.size else 0.0
         return cls(name, mean, deviation if deviation > 0 else 1.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trainer.config import ItemTowerConfig
+from trainer.errors import ConfigError
 from trainer.features import FeatureSpecs
 from trainer.fusion import Fusion
 from trainer.keras_compat import keras
@@ -73,7 +74,7 @@ class ItemTower(keras.layers.Layer):  # type: ignore[misc]
         config: Which parts, and how they are fused.
         width: D of the item vector.
         trained_items: Number of ID embeddings.
-        text_width: E of the text vectors.
+        text_width: E of the text vectors, 0 = items have no text.
         specs: The item features.
         seed: Of the ID dropout.
     """
@@ -91,7 +92,7 @@ class ItemTower(keras.layers.Layer):  # type: ignore[misc]
         super().__init__(name="item_tower")
         self.config = config
         self.width = width
-        self.text_width = text_width
+        self.text_width = text_width if config.text else 0
         self._seeds = keras.random.SeedGenerator(seed)
         self._features = FeatureVectors(specs, width)
         self._ids = (
@@ -104,14 +105,23 @@ class ItemTower(keras.layers.Layer):  # type: ignore[misc]
         self._fusion = Fusion(width, config.fusion, config.dropout, name="fusion")
 
     def build(self, input_shape: Any = None) -> None:
-        """Builds tables and fusion."""
+        """Builds tables and fusion.
+
+        Raises:
+            ConfigError: nothing is left that an item could be made of.
+        """
         self._features.build()
         widths = self._features.widths()
         if self._ids is not None:
             self._ids.build(None)
             widths = [self.width, *widths]
-        if self.config.text:
+        if self.text_width:
             widths = [*widths, self.text_width]
+        if not widths:
+            raise ConfigError(
+                "The item tower has nothing to read: the items have no text and no features that it may use, and "
+                "train.model.item.id_embedding is off. Turn it on, or train.model.item.text if the items have text."
+            )
         self._fusion.build([(None, width) for width in widths])
         self.built = True
 
@@ -130,7 +140,7 @@ class ItemTower(keras.layers.Layer):  # type: ignore[misc]
         if self._ids is not None:
             components.insert(0, self._ids(inputs[ID]))
             present.insert(0, self._id_present(inputs[ID], training))
-        if self.config.text:
+        if self.text_width:
             components.append(inputs[TEXT])
             present.append(keras.ops.any(inputs[TEXT] != 0, axis=1))
         return self._fusion(components, present, training=training)

@@ -243,12 +243,14 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
             draw=settings.negatives,
             seeds=self._seeds,
         )
-        rows = tf.concat([target_rows[:, tf.newaxis], negatives], axis=1)
+        rows = tf.concat([target_rows[:, tf.newaxis], tf.maximum(negatives, 0)], axis=1)
         scale = tf.gather(tf.gather(catalogue.scale, pool.ids), rows)
         past = tf.stop_gradient(tf.gather(history["vectors"], chosen[:, 0]))
         scores, values = self.ranking_head(
             queries, past, before, tf.gather(vectors, rows), scale, training=True
         )
+        drawn = tf.pad(negatives >= 0, [[0, 0], [1, 0]], constant_values=True)
+        scores = tf.where(drawn, scores, -1e9)
         observed = tf.gather_nd(data["values"], chosen)
         return {
             "ranking_loss": self._ranking.order_loss(scores, tf.cast(retrieved, tf.float32)),

@@ -15,6 +15,7 @@ from trainer.errors import ExportError
 from trainer.keras_compat import tf
 
 _TITLE = "title"
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def read_new_items(file: Path, inputs: dict[str, Any]) -> NewItems:
 
 def _lines_of(file: Path) -> list[str]:
     try:
-        return file.read_text(encoding="utf-8").splitlines()
+        return file.read_text(encoding="utf-8").split("\n")  # splitlines would cut at U+2028 inside a string
     except (OSError, UnicodeDecodeError) as error:
         raise ExportError(f"Cannot read {file}: {error}.") from error
 
@@ -92,6 +93,8 @@ def _row(line: str, where: str, inputs: dict[str, Any]) -> dict[str, Any]:
                 if _is_list(spec)
                 else "a string"
                 if spec.dtype == tf.string
+                else f"a list of {spec.shape[1]} numbers"
+                if spec.shape.rank == 2
                 else "a number"
             )
             raise ExportError(f"{where}: {name!r} should be {wanted}, got {row[name]!r}.")
@@ -108,8 +111,13 @@ def _fits(value: Any, spec: Any) -> bool:
     if spec.dtype == tf.string:
         return isinstance(value, str)
     if spec.shape.rank == 2:
-        return isinstance(value, list) and len(value) == spec.shape[1]
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+        return isinstance(value, list) and len(value) == spec.shape[1] and all(map(_is_number, value))
+    return _is_number(value)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a finite number of float32."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _LARGEST
 
 
 def _column(values: list[Any], spec: Any) -> npt.NDArray[Any]:

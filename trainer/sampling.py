@@ -81,9 +81,9 @@ def hard_negatives(
         seeds: A keras SeedGenerator.
 
     Returns:
-        int32 [Q, min(draw, candidates, M)] columns; and bool [Q], whether the target itself is among the best
-        `candidates`. Where it is not, the head will never see it, and learning to put it above better scored items
-        would only teach the head to turn retrieval's order around.
+        int32 [Q, min(draw, candidates, M)] columns, -1 where too few are allowed; and bool [Q], whether the target
+        itself is among the best `candidates`. Where it is not, the head will never see it, and learning to put it
+        above better scored items would only teach the head to turn retrieval's order around.
     """
     width = tf.shape(scores)[1]
     unwanted = tf.concat([targets[:, tf.newaxis], forbidden], axis=1)
@@ -92,6 +92,8 @@ def hard_negatives(
     lowest = tf.fill(tf.shape(unwanted), scores.dtype.min)
     masked = tf.tensor_scatter_nd_update(tf.pad(scores, [[0, 0], [0, 1]]), places, lowest)[:, :-1]
     top = tf.math.top_k(masked, k=tf.minimum(candidates, width), sorted=True)
-    order = tf.argsort(keras.random.uniform(tf.shape(top.indices), seed=seeds), axis=1)[:, :draw]
+    allowed = top.values > scores.dtype.min
+    lots = keras.random.uniform(tf.shape(top.indices), seed=seeds) + tf.where(allowed, 0.0, 1.0)
+    order = tf.argsort(lots, axis=1)[:, :draw]
     retrieved = tf.gather(scores, targets, batch_dims=1) >= top.values[:, -1]
-    return tf.gather(top.indices, order, batch_dims=1), retrieved
+    return tf.gather(tf.where(allowed, top.indices, -1), order, batch_dims=1), retrieved
