@@ -11,6 +11,7 @@ kill -9, no crash and no leak by malformed requests. Loopback only; one server p
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import random
 import shutil
@@ -315,6 +316,8 @@ def models(count: int, megabytes: int) -> Iterator[tuple[Path, dict[int, Path]]]
 def main(count: int, megabytes: int, callers: int, malformed_count: int, requests: int) -> None:
     """Break things and see what the server does."""
     with models(count, megabytes) as (base, sources):
+        gc.collect()
+        gc.freeze()  # TensorFlow, imported here to make models, must not pause the callers
         server = Server(base)
         newest = count + 1
         try:
