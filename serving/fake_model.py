@@ -20,7 +20,10 @@ from serving.wire.messages import (
     GetModelStatusResponse,
     ModelVersionStatus,
     PredictResponse,
+    SignatureDef,
     SignatureDefMap,
+    TensorInfo,
+    TensorShapeProto,
     pack_signature_def,
 )
 from serving.wire.tensors import decode_tensor, encode_tensor
@@ -132,13 +135,13 @@ class FakeModel:
     def _metadata(self, version: int) -> Any:
         signatures = SignatureDefMap()
         for name, (inputs, outputs) in self._signatures.items():
-            signature = signatures.signature_def[name]
-            signature.method_name = "tensorflow/serving/predict"
-            for side, specs in ((signature.inputs, inputs), (signature.outputs, outputs)):
-                for key, (dtype, shape) in specs.items():
-                    side[key].dtype = dtypes.by_name(dtype).number
-                    for size in shape:
-                        side[key].tensor_shape.dim.add(size=-1 if size is None else size)
+            signatures.signature_def[name].CopyFrom(
+                SignatureDef(
+                    inputs={key: _tensor_info(*spec) for key, spec in inputs.items()},
+                    outputs={key: _tensor_info(*spec) for key, spec in outputs.items()},
+                    method_name="tensorflow/serving/predict",
+                )
+            )
         response = GetModelMetadataResponse()
         response.model_spec.name = self.name
         response.model_spec.version.value = version
@@ -242,6 +245,11 @@ class FakeModel:
         "similar_items": _similar,
         "describe": _describe,
     }
+
+
+def _tensor_info(dtype: str, shape: Sequence[int | None]) -> Any:
+    sizes = [{"size": -1 if size is None else size} for size in shape]
+    return TensorInfo(dtype=dtypes.by_name(dtype).number, tensor_shape=TensorShapeProto(dim=sizes))
 
 
 def _texts(values: Any) -> set[str]:

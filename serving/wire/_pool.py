@@ -16,14 +16,25 @@ PACKAGE = "twotower.wire"
 _DESCRIPTORS = Path(__file__).with_name("descriptors.binpb")
 
 
-def _load() -> Any:
+def _load() -> tuple[Any, list[Any]]:
     pool = descriptor_pool.DescriptorPool()
+    classes: list[Any] = []
     for file in descriptor_pb2.FileDescriptorSet.FromString(_DESCRIPTORS.read_bytes()).file:
         pool.AddSerializedFile(file.SerializeToString())
-    return pool
+        for descriptor in pool.FindFileByName(file.name).message_types_by_name.values():
+            _collect(descriptor, classes)
+    return pool, classes
 
 
-POOL = _load()
+def _collect(descriptor: Any, classes: list[Any]) -> None:
+    classes.append(message_factory.GetMessageClass(descriptor))
+    for nested in descriptor.nested_types:
+        _collect(nested, classes)
+
+
+# The classes are held because protobuf 4.22 does not hold those of nested messages and map entries
+# itself: after a garbage collection it crashes where it meets one.
+POOL, _CLASSES = _load()
 
 
 def message(name: str, package: str = PACKAGE) -> Any:
