@@ -76,14 +76,17 @@ class Evaluator:
         if typed is not None and (pa.types.is_integer(typed.type) or pa.types.is_floating(typed.type)):
             values = typed.cast(pa.float64())
             return pc.if_else(pc.is_finite(values), values, None).cast(pa.float32())
-        texts = pc.utf8_trim_whitespace(self.text(spec, name))
+        texts = self.text(spec, name)
+        plain = _plain_floats(texts)
+        if plain is not None:
+            return plain
+        texts = pc.utf8_trim_whitespace(texts)
         empty = pc.equal(texts, "")
         fits = pc.match_substring_regex(texts, _NUMBER)
         self.refuse(pc.invert(pc.or_(fits, empty)), f"invalid_{name}")
-        values = pc.if_else(fits, texts, None).cast(pa.float64())
-        too_big = pc.greater(pc.abs(values), float(np.finfo(np.float32).max))
-        self.refuse(too_big, f"invalid_{name}")
-        return pc.if_else(pc.fill_null(too_big, False), None, values).cast(pa.float32())
+        values = pc.if_else(fits, texts, None).cast(pa.float32())
+        self.refuse(pc.is_inf(values), f"invalid_{name}")
+        return pc.if_else(pc.is_finite(values), values, None)
 
     def seconds(self, spec: TimeSpec, name: str) -> pa.Array:
         """[rows] int64 Unix seconds; refuses rows without a time or with an unreadable one."""
@@ -91,7 +94,9 @@ class Evaluator:
         if typed is not None and pa.types.is_temporal(typed.type):
             values = _typed_seconds(typed, spec)
         else:
-            texts = pc.utf8_trim_whitespace(self.text(spec, name))
+            texts = self.text(spec, name)
+            if spec.format is not None or _plain_integers(texts) is None:
+                texts = pc.utf8_trim_whitespace(texts)
             self.refuse(pc.equal(texts, ""), f"missing_{name}")
             values = _parse_numbers(texts, spec.unit) if spec.format is None else _parse_times(texts, spec)
         outside = pc.or_(pc.less(values, _MIN_SECONDS), pc.greater(values, _MAX_SECONDS))
@@ -104,10 +109,10 @@ class Evaluator:
         texts = self.text(spec, name)
         separator = spec.split
         if separator is None:
-            lists = [[text] if text else [] for text in texts.to_pylist()]
+            lists = [[_one_line(text)] if text else [] for text in texts.to_pylist()]
         else:
             lists = [
-                list(dict.fromkeys(filter(None, map(str.strip, t.split(separator)))))
+                list(dict.fromkeys(filter(None, map(_one_line, t.split(separator)))))
                 for t in texts.to_pylist()
             ]
         missing = frozenset(self._missing.to_pylist())
@@ -161,6 +166,11 @@ class Evaluator:
         return pc.fill_null(mapped, "")
 
 
+def _one_line(text: str) -> str:
+    """Runs of white space to one space each: categories become lines of a vocabulary."""
+    return " ".join(text.split())
+
+
 def _mask(wrong: pa.Array) -> npt.NDArray[np.bool_]:
     mask: npt.NDArray[np.bool_] = pc.fill_null(wrong, False).to_numpy(zero_copy_only=False)
     return mask
@@ -195,8 +205,30 @@ def _clean(texts: pa.Array, step: str) -> pa.Array:
     return pc.utf8_trim(pc.replace_substring_regex(pc.utf8_lower(texts), r"[^\pL\pN]+", "-"), "-")
 
 
+def _plain_floats(texts: pa.Array) -> pa.Array | None:
+    """The floats of a column without any surprise, in one pass; None for other columns."""
+    try:
+        values = texts.cast(pa.float32())
+    except pa.ArrowInvalid:
+        return None
+    return values if pc.all(pc.is_finite(values)).as_py() is not False else None
+
+
+def _plain_integers(texts: pa.Array) -> pa.Array | None:
+    """The integers of a column without any surprise, in one pass; None for other columns."""
+    try:
+        values = texts.cast(pa.int64())
+    except pa.ArrowInvalid:
+        return None
+    hexadecimal = pc.any(pc.match_substring(texts, "x", ignore_case=True)).as_py()
+    return None if hexadecimal else values
+
+
 def _parse_numbers(texts: pa.Array, unit: str) -> pa.Array:
     """Integers exactly; numbers with a fraction rounded down to the second."""
+    plain = _plain_integers(texts) if unit == "s" else None
+    if plain is not None:
+        return plain
     whole = pc.match_substring_regex(texts, r"^[+-]?\d{1,18}$")
     divisor = _UNITS[unit]
     exact = pc.if_else(whole, pc.utf8_ltrim(texts, "+"), None).cast(pa.int64())

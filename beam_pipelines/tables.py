@@ -14,6 +14,8 @@ import pyarrow.compute as pc
 from beam_pipelines.evaluate import Evaluator, spec_columns
 from beam_pipelines.settings import EventSettings, ItemSettings, PrivacySettings, UserSettings
 
+_BREAKS = "[\t\r\n]"  # separate the fields and lines of vocabularies
+
 
 @dataclass(frozen=True)
 class Extracted:
@@ -80,6 +82,7 @@ def extract_events(table: pa.Table, settings: EventSettings, privacy: PrivacySet
         if spec is not None:
             columns[name] = rows.text(spec, name)
             rows.refuse(pc.equal(columns[name], ""), f"missing_{name}")
+            rows.refuse(pc.match_substring_regex(columns[name], _BREAKS), f"line_break_in_{name}")
     if settings.timestamp is not None:
         columns["timestamp"] = rows.seconds(settings.timestamp, "timestamp")
     if settings.event is not None:
@@ -107,6 +110,7 @@ def extract_items(table: pa.Table, settings: ItemSettings) -> Extracted:
     rows = Evaluator(table, settings.missing_values)
     columns: dict[str, pa.Array] = {"item_id": rows.text(settings.id, "item_id")}
     rows.refuse(pc.equal(columns["item_id"], ""), "missing_item_id")
+    rows.refuse(pc.match_substring_regex(columns["item_id"], _BREAKS), "line_break_in_item_id")
     for name, spec in (("title", settings.title), ("text", settings.text)):
         if spec is not None:
             columns[name] = rows.text(spec, name)

@@ -90,7 +90,7 @@ def test_typed_times_and_numbers_need_no_text() -> None:
     assert _rows(1, None).number(NumberSpec(column="x"), "n").to_pylist() == [1.0, None]
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "2020-13-01T00:00:00", "99999999999999999999"])
+@pytest.mark.parametrize("text", ["", "yesterday", "0x10", "2020-13-01T00:00:00", "99999999999999999999"])
 def test_unreadable_times_are_refused(text: str) -> None:
     for spec in (TimeSpec(column="x"), TimeSpec(column="x", format="iso")):
         rows = _rows(text)

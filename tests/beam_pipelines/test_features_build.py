@@ -147,14 +147,6 @@ def test_records_do_not_depend_on_file_order_shards_blocks_or_workers(
     assert contents(workshop.build(FULL + filters, protocol, "shards = 2", workers)) == first
 
 
-@pytest.mark.slow
-def test_records_are_the_same_from_worker_processes(workshop: Any, contents: Callable[..., Any]) -> None:
-    _fill(workshop, _events(120, seed=2))
-    first = contents(workshop.build(FULL))
-    workers = ("--direct_num_workers=2", "--direct_running_mode=multi_processing")
-    assert contents(workshop.build(FULL, arguments=workers)) == first
-
-
 @pytest.mark.parametrize("protocol", ["leave_last_out", "by_time"])
 def test_nothing_after_a_cut_reaches_what_training_sees(workshop: Any, protocol: str) -> None:
     events = [e for e in _events(150, seed=3) if e[1] != "i7"]
