@@ -43,7 +43,7 @@ def recommend(
     titles: Path | None,
     as_json: bool,
 ) -> None:
-    r"""Recommend items for a user, a wish in free text, or both.
+    """Recommend items for a user, a wish in free text, or both.
 
     With neither, what is popular.
 
@@ -51,7 +51,7 @@ def recommend(
       twotower recommend --model movielens-100k --history 50,172 --k 5
       twotower recommend --model movielens-100k --query "a dark science fiction thriller"
       echo '{"history": ["50"], "user": {"age": 30}}' | twotower recommend --model movielens-100k --request -
-    """
+    """  # noqa: D301 - click wants the real character
     names = cli_output.read_titles(titles)
     ask = client.retrieve_batch if only_retrieve else client.recommend_batch
     cli_output.print_recommendations(_cut(ask(queries, k=k), k), names, as_json, "Recommendations")
@@ -70,11 +70,11 @@ def rank(
     titles: Path | None,
     as_json: bool,
 ) -> None:
-    r"""Order the given items for a user.
+    """Order the given items for a user.
 
     \b
       twotower rank 50 172 181 --model movielens-100k --history 1,2,3
-    """
+    """  # noqa: D301 - click wants the real character
     if any(query.exclude or query.allow_category for query in queries):
         raise InvalidRequestError(
             "`rank` orders the items it is given; --exclude and --allow-category do not apply"
@@ -93,11 +93,11 @@ def rank(
 def similar(
     client: RecommenderClient, item_ids: tuple[str, ...], k: int | None, titles: Path | None, as_json: bool
 ) -> None:
-    r"""List the items most like a given one, or like each of several.
+    """List the items most like a given one, or like each of several.
 
     \b
       twotower similar 50 --model movielens-100k --titles titles.tsv
-    """
+    """  # noqa: D301 - click wants the real character
     names = cli_output.read_titles(titles)
     shown = ", ".join(names.get(item_id, item_id) for item_id in item_ids)
     results = _cut(client.similar_items_batch(item_ids, k=k), k)
@@ -117,13 +117,13 @@ def similar(
 def embed(
     client: RecommenderClient, queries: list[UserQuery], item_feature: tuple[str, ...], as_json: bool
 ) -> None:
-    r"""Return the vector of a user's query, or of an item from its features.
+    """Return the vector of a user's query, or of an item from its features.
 
     \b
       twotower embed --model movielens-100k --history 50,172 --json
       twotower embed --model movielens-100k --item-feature text="Alien (1979)" --item-feature
       genres=Horror,Sci-Fi
-    """
+    """  # noqa: D301 - click wants the real character
     if not item_feature:
         cli_output.print_embeddings(client.embed_query_batch(queries), as_json)
         return

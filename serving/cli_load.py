@@ -76,7 +76,7 @@ def bench(
     only_retrieve: bool,
     as_json: bool,
 ) -> None:
-    r"""Send recommendation requests at a rate and print a histogram of their latency.
+    """Send recommendation requests at a rate and print a histogram of their latency.
 
     A latency counts from the time a request was due, so a server that stalls is charged for all that waited.
     Exit code 1 when a request failed.
@@ -84,7 +84,7 @@ def bench(
     \b
       twotower bench --model movielens-100k --history 50,172 --rate 200 --duration 30
       twotower bench --model movielens-100k --request requests.json --rate 200
-    """  # fmt: skip
+    """  # noqa: D301 - click wants the real character
     client.metadata()  # an unreachable server or an unknown model is said once, before the load
 
     async def run() -> LoadResult:

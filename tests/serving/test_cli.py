@@ -173,6 +173,15 @@ def test_a_model_the_server_does_not_have(server):
     assert "has no model 'nope'" in result.output
 
 
+@pytest.mark.parametrize("command", ["recommend", "rank", "similar", "embed", "bench"])
+def test_examples_in_the_help_stand_on_lines_of_their_own(command):
+    text = CliRunner().invoke(main, [command, "--help"], terminal_width=120).output
+    examples = [line for line in text.splitlines() if f"twotower {command} " in line and "Usage" not in line]
+    assert examples
+    assert all(line.strip().startswith(("twotower", "echo")) for line in examples)
+    assert "\\b" not in text
+
+
 def test_titles_without_a_tab_are_refused(run, tmp_path):
     path = tmp_path / "titles.tsv"
     path.write_text("a\tAlien\nb Blade Runner\n")
