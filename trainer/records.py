@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from trainer.dataset import DatasetDirectory, Feature
+from trainer.errors import DatasetError
 from trainer.keras_compat import tf
 
 _BATCH = 1024  # records parsed at once: parsing one by one is about 16 times slower
@@ -33,15 +34,23 @@ def read_columns(dataset: DatasetDirectory, split: str) -> dict[str, Any]:
 
     Returns:
         By feature name: a NumPy array [records] or [records, n], or a tf.RaggedTensor [records, None].
+
+    Raises:
+        DatasetError: a file is damaged, or a record does not fit the schema.
     """
     features = dataset.items if split == "items" else dataset.sequences
     spec = parsing_spec(features)
     files = dataset.files(split)
     compression = "GZIP" if files and files[0].endswith(".gz") else ""
     records = tf.data.TFRecordDataset(files, compression_type=compression)
-    batches = list(
-        records.batch(_BATCH).map(lambda batch: tf.io.parse_example(batch, spec), num_parallel_calls=2)
-    )
+    parsed = records.batch(_BATCH).map(lambda batch: tf.io.parse_example(batch, spec), num_parallel_calls=2)
+    try:
+        batches = list(parsed)
+    except tf.errors.OpError as error:
+        raise DatasetError(
+            f"{dataset.path}: cannot read the records of {split}: {error.message}. "
+            "Run `twotower features build --overwrite`."
+        ) from error
     if not batches:
         return {
             name: tf.RaggedTensor.from_row_splits(tf.zeros([0], feature.dtype), tf.zeros([1], tf.int64))

@@ -22,6 +22,8 @@ from trainer.keras_compat import keras, tf
 class TextEncoder(tf.Module):  # type: ignore[misc]
     """A BERT with its tokenizer; a text's vector is the mean of the last layer over its tokens.
 
+    Everything but `encode_all` must run inside `tf.function`: outside, the tokenizer answers with Python lists.
+
     Args:
         tokenizer: A KerasNLP BertTokenizer.
         backbone: A KerasNLP BertBackbone with the same vocabulary.
