@@ -30,6 +30,11 @@ class Servable:
         self._closed = False
         self._idle = threading.Condition()
 
+    @property
+    def users(self) -> int:
+        """Calls that use the version now."""
+        return self._users
+
     def acquire(self) -> bool:
         """Counts one more call; False when the version was freed already and must not be used."""
         with self._idle:
