@@ -33,7 +33,7 @@ bench: $(STAMP)
 
 # The next TensorFlow line: its constraints resolve, and train, export and serve work with it.
 smoke:
-	$(MAKE) test VENV=.venv-tf2.21 CONSTRAINTS=constraints/tensorflow-2.21.txt ARGS="-m smoke"
+	$(MAKE) --no-print-directory test VENV=.venv-tf2.21 CONSTRAINTS=constraints/tensorflow-2.21.txt ARGS="-m smoke"
 
 # Resolves the versions in constraints/ again, after a change of the dependencies or to move to newer ones.
 constraints:
