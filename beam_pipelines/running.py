@@ -7,6 +7,8 @@ from collections.abc import Callable
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions
 
+from beam_pipelines.errors import PipelineError
+
 IN_MEMORY = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
 
@@ -24,4 +26,10 @@ def run_pipeline(build: Callable[[beam.Pipeline], None], arguments: tuple[str, .
     options.view_as(SetupOptions).save_main_session = False
     pipeline = beam.Pipeline(options=options)
     build(pipeline)
-    pipeline.run().wait_until_finish()
+    try:
+        pipeline.run().wait_until_finish()
+    except RuntimeError as error:
+        raise PipelineError(
+            f"the runner gave up: {str(error).splitlines()[0][:500]}. The lines above, or the runner's own log, "
+            "say more."
+        ) from error

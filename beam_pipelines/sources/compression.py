@@ -6,12 +6,15 @@ import bz2
 import gzip
 import io
 import lzma
+import zlib
 from typing import Any, BinaryIO, cast
 
 import zstandard
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+# What the libraries raise for files that are damaged, cut off or not compressed as their name says.
+DAMAGED = (OSError, EOFError, lzma.LZMAError, zlib.error, zstandard.ZstdError)
 _SUFFIXES = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd", ".zstd": "zstd"}
 
 

@@ -11,7 +11,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from beam_pipelines.errors import InputError
 from beam_pipelines.settings import TableFiles
-from beam_pipelines.sources.compression import compression_of, open_stream, strip_suffix
+from beam_pipelines.sources.compression import DAMAGED, compression_of, open_stream, strip_suffix
 
 BLOCK_BYTES = 16 << 20
 _FORMATS = {
@@ -124,8 +124,13 @@ def _header(
     names: tuple[str, ...] | None = settings.column_names
     body = 0
     if settings.header:
-        with open_stream(path, compression) as stream:
-            line = stream.readline(1 << 20)
+        try:
+            with open_stream(path, compression) as stream:
+                line = stream.readline(1 << 20)
+        except DAMAGED as error:
+            raise InputError(
+                f"{path}: cannot be read ({error}). Bring it again or set `compression`."
+            ) from error
         body = len(line)
         names = names or _split_header(line, kind, settings, path)
     return names, body

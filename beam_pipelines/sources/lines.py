@@ -5,7 +5,8 @@ from __future__ import annotations
 import codecs
 from typing import Any
 
-from beam_pipelines.sources.compression import open_stream
+from beam_pipelines.errors import InputError
+from beam_pipelines.sources.compression import DAMAGED, open_stream
 from beam_pipelines.sources.files import Block
 
 
@@ -18,8 +19,13 @@ def read_block(block: Block, encoding: str) -> bytes:
         block: positions in the file; stop -1 means to the end.
         encoding: of the file. Bytes that are not valid UTF-8 are left for the row check to refuse.
     """
-    with open_stream(block.file.path, block.file.compression) as stream:
-        data = _to_end(stream, block.start) if block.stop < 0 else _range(stream, block)
+    try:
+        with open_stream(block.file.path, block.file.compression) as stream:
+            data = _to_end(stream, block.start) if block.stop < 0 else _range(stream, block)
+    except DAMAGED as error:
+        raise InputError(
+            f"{block.file.path}: cannot be read to its end ({error}). Bring it again."
+        ) from error
     return data if _is_utf8(encoding) else _to_utf8(data, encoding)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import random
 from collections import Counter
@@ -42,6 +43,13 @@ id = "id"
 country = "country"
 [features.users.numerics]
 age = "age"
+"""
+EVENTS = """\
+[features.events]
+files = ["events*.csv"]
+user_id = "user"
+item_id = "item"
+timestamp = "time"
 """
 Event = tuple[str, str, int, int, str]
 
@@ -330,6 +338,23 @@ def test_the_command_explains_what_is_wrong(workshop: Any, tables: str, message:
     assert result.exit_code == 1
     assert message in result.output
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("kept", [10, 400])
+def test_a_damaged_file_is_named(workshop: Any, kept: int) -> None:
+    rows = "".join(f"u{i},i{i * i},{i}\n" for i in range(500))
+    workshop.write("events.csv.gz", gzip.compress(("user,item,time\n" + rows).encode())[:kept])
+    config = workshop.config(EVENTS.replace("events*.csv", "events.csv.gz"))
+    result = CliRunner().invoke(cli.features, ["build", str(config)])
+    assert result.exit_code == 1
+    assert "events.csv.gz: cannot be read" in result.output
+    assert not (workshop.root / "run/leave_last_out/dataset").exists()
+
+
+def test_a_file_with_a_header_only_leaves_nothing_to_train_on(workshop: Any) -> None:
+    workshop.write("events.csv", "user,item,time\n")
+    with pytest.raises(InputError, match="no training event is left"):
+        workshop.build()
 
 
 def test_the_command_builds_and_skips(workshop: Any) -> None:
