@@ -140,29 +140,23 @@ def _facts(
 
 def _save(config: ProjectConfig, bench: Workbench, facts: dict[str, Any], folder: Path) -> Probes:
     preparation, inputs = bench.preparation, signature_inputs(bench.model, bench.preparation.item_text)
-    with tempfile.TemporaryDirectory() as scratch:
-        catalogue = preparation.catalogue
-        index = ItemIndex(
-            catalogue.item_ids,
-            encode_catalogue(bench.model).numpy(),
-            catalogue.counts,
-            item_categories(bench),
-            Path(scratch),
-        )
-        served = ServingModel(
-            bench.model,
-            bench.encoder,
-            preparation.item_lookup,
-            preparation.user_lookup,
-            preparation.item_text,
-            index,
-            k=config.export.k,
-            max_history=facts["limits"]["history"],
-            side_names=inputs.query_side,
-            facts=facts,
-        )
-        signatures = build_signatures(served, inputs)
-        tf.saved_model.save(served, str(folder), signatures=signatures)
+    catalogue = preparation.catalogue
+    vectors = encode_catalogue(bench.model).numpy()
+    index = ItemIndex(catalogue.item_ids, vectors, catalogue.counts, item_categories(bench))
+    served = ServingModel(
+        bench.model,
+        bench.encoder,
+        preparation.item_lookup,
+        preparation.user_lookup,
+        preparation.item_text,
+        index,
+        k=config.export.k,
+        max_history=facts["limits"]["history"],
+        side_names=inputs.query_side,
+        facts=facts,
+    )
+    signatures = build_signatures(served, inputs)
+    tf.saved_model.save(served, str(folder), signatures=signatures)
     extra = folder / contract.EXTRA_ASSETS
     write_json(extra / contract.SERVING_FILE, {**facts, "signatures": sorted(signatures)})
     if bench.dataset.titles_file.is_file():
@@ -201,11 +195,12 @@ def _compare(config: ProjectConfig, bench: Workbench, probes: Probes, folder: Pa
     for number, signature in enumerate(asked):
         answer = expected[signature.removesuffix(f"_{contract.EXAMPLES}")]
         for name, values in answer.items():
-            check_same(signature, name, values, answers[f"{number}/{name}"], answer)
+            for route in ("code", "server"):
+                check_same(f"{route}: {signature}", name, values, answers[f"{route}/{number}/{name}"], answer)
 
 
 def ask_stranger(folder: Path, requests: Path, scratch: Path) -> Arrays:
-    """Answers of a saved model, loaded by a process that knows nothing of ours.
+    """Answers of a saved model, loaded by a process that knows nothing of ours; see `trainer.stranger`.
 
     Raises:
         ExportError: the process failed.

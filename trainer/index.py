@@ -1,24 +1,20 @@
 """The index of an exported model: ids and vectors of all items, and the search over them.
 
-All that depends on the catalogue is kept in variables without a fixed length and in two asset files, so that a
-catalogue can be replaced without touching the graph.
+All that depends on the catalogue is kept in variables without a fixed length, so that a catalogue can be replaced
+without touching the graph.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from trainer.errors import ExportError
 from trainer.keras_compat import tf
+from trainer.string_lookup import StringLookup
 from trainer.top_k import exact_top_k
-
-ITEM_IDS_FILE = "item_ids.txt"
-CATEGORIES_FILE = "categories.txt"
 
 
 class ItemIndex(tf.Module):  # type: ignore[misc]
@@ -29,10 +25,9 @@ class ItemIndex(tf.Module):  # type: ignore[misc]
         vectors: float32 [N, D].
         counts: int64 [N] training events an item; the order of the most popular items.
         categories: [N] the categories of each item, over all category features.
-        scratch: A folder for the two asset files, which saving copies.
 
     Raises:
-        ExportError: an id or a category is empty or holds a line break.
+        ExportError: an id or a category is empty.
     """
 
     def __init__(
@@ -41,7 +36,6 @@ class ItemIndex(tf.Module):  # type: ignore[misc]
         vectors: npt.NDArray[np.float32],
         counts: npt.NDArray[np.int64],
         categories: Sequence[Sequence[str]],
-        scratch: Path,
     ) -> None:
         super().__init__(name="item_index")
         names = sorted({name for row in categories for name in row})
@@ -50,20 +44,19 @@ class ItemIndex(tf.Module):  # type: ignore[misc]
         table = np.full((len(item_ids), width), -1, np.int32)
         for row, values in enumerate(categories):
             table[row, : len(values)] = [rows[value] for value in values]
-        self.item_ids = _variable(np.asarray(item_ids, dtype=object), tf.string, "item_ids")
         self.vectors = _variable(vectors, tf.float32, "item_vectors", fixed=1)
         self.scale = _variable(np.log1p(counts), tf.float32, "item_scale")
         self.categories = _variable(table, tf.int32, "item_categories")
-        self._item_rows = _line_table(scratch / ITEM_IDS_FILE, item_ids)
-        self._category_rows = _line_table(scratch / CATEGORIES_FILE, names)
+        self.items = StringLookup(item_ids, "item_ids")
+        self.category_names = StringLookup(names, "category_names")
 
     def rows_of(self, item_ids: Any) -> Any:
         """int32 rows of string ids, any shape; -1 = unknown or ""."""
-        return tf.cast(self._item_rows.lookup(item_ids), tf.int32)
+        return self.items.lookup(item_ids)
 
     def ids_of(self, rows: Any, scores: Any) -> Any:
         """String ids of int32 rows, any shape; "" where the score is -inf."""
-        found = tf.gather(tf.convert_to_tensor(self.item_ids), rows)
+        found = self.items.strings(rows)
         return tf.where(tf.math.is_finite(scores), found, tf.zeros_like(found))
 
     def gather(self, rows: Any) -> Any:
@@ -107,7 +100,7 @@ class ItemIndex(tf.Module):  # type: ignore[misc]
 
     def _allow(self, scores: Any, names: Any, restricts: Any) -> Any:
         categories = tf.convert_to_tensor(self.categories)
-        wanted = tf.cast(self._category_rows.lookup(names), tf.int32)
+        wanted = self.category_names.lookup(names)
         size = tf.maximum(tf.reduce_max(categories), tf.reduce_max(wanted)) + 1
         hot = tf.reduce_any(tf.one_hot(wanted, size + 1, on_value=True, off_value=False), axis=1)
         member = tf.gather(hot, tf.where(categories >= 0, categories, size), axis=1)
@@ -124,23 +117,4 @@ def _variable(value: npt.NDArray[Any], dtype: Any, name: str, *, fixed: int = 0)
     """A variable of any length, and of fixed size only in its last `fixed` dimensions."""
     free = value.ndim - fixed
     shape = tf.TensorShape([None] * free + list(value.shape[free:]))
-    initial = tf.constant(value.tolist() if dtype == tf.string else value, dtype)
-    return tf.Variable(initial, trainable=False, shape=shape, name=name)
-
-
-def _line_table(file: Path, lines: Sequence[str]) -> Any:
-    """A table from each line of a new file to its number."""
-    for line in lines:
-        if not line or "\n" in line or "\r" in line:
-            raise ExportError(
-                f"{line!r} cannot be looked up: an id or category must not be empty or hold a line break."
-            )
-    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
-    initializer = tf.lookup.TextFileInitializer(
-        str(file),
-        tf.string,
-        tf.lookup.TextFileIndex.WHOLE_LINE,
-        tf.int64,
-        tf.lookup.TextFileIndex.LINE_NUMBER,
-    )
-    return tf.lookup.StaticHashTable(initializer, default_value=-1)
+    return tf.Variable(tf.constant(value, dtype), trainable=False, shape=shape, name=name)

@@ -1,7 +1,7 @@
 """`twotower index add`: new items in an exported model, without training and without touching its graph.
 
-All that depends on the catalogue lies in a few variables and two asset files (see `trainer.index`). A new version is
-the old one with these replaced: the towers' weights and the vectors of all other items stay as they are, bit by bit.
+All that depends on the catalogue lies in a few variables (see `trainer.index`). A new version is the old one with these
+replaced: the towers' weights and the vectors of all other items stay as they are, bit by bit.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from rich.console import Console
 from trainer import contract
 from trainer.errors import ExportError
 from trainer.export import ask_stranger, check_lint, publishing, read_facts
-from trainer.index import CATEGORIES_FILE, ITEM_IDS_FILE
 from trainer.keras_compat import tf
 from trainer.new_items import NewItems, read_new_items
 from trainer.run import write_json
+from trainer.string_lookup import lookup_arrays
 from trainer.versions import newest_version, next_version
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
@@ -95,28 +95,23 @@ def _embed(loaded: Any, new: NewItems) -> npt.NDArray[np.float32]:
 def _replace_index(
     folder: Path, new: NewItems, vectors: npt.NDArray[np.float32], facts: dict[str, Any]
 ) -> None:
-    """Rewrites asset files and variables."""
-    assets = folder / "assets"
-    ids = _lines(assets / ITEM_IDS_FILE)
+    """Rewrites the variables of the catalogue; all others are copied."""
+    prefix = folder / "variables" / "variables"
+    values = _read_variables(prefix)
+    ids = _strings(values[_key("_index/items/values")])
     if known := sorted(set(ids) & set(new.ids)):
         raise ExportError(
             f"{', '.join(known[:5])}: already in the index. Leave them out, or give them new ids."
         )
-    categories = _lines(assets / CATEGORIES_FILE)
-    categories += sorted({name for row in new.categories for name in row} - set(categories))
-    (assets / ITEM_IDS_FILE).write_text("".join(f"{line}\n" for line in [*ids, *new.ids]), encoding="utf-8")
-    (assets / CATEGORIES_FILE).write_text("".join(f"{line}\n" for line in categories), encoding="utf-8")
-    rows = {name: row for row, name in enumerate(categories)}
-    prefix = folder / "variables" / "variables"
-    values = _read_variables(prefix)
-    values[_key("_index/item_ids")] = tf.constant([*ids, *new.ids], tf.string)
+    names = _strings(values[_key("_index/category_names/values")])
+    names += sorted({name for row in new.categories for name in row if name} - set(names))
+    _replace_lookup(values, "_index/items", [*ids, *new.ids])
+    _replace_lookup(values, "_index/category_names", names)
+    rows = {name: row for row, name in enumerate(names)}
     _append(values, _key("_index/vectors"), vectors)
     _append(values, _key("_index/scale"), np.zeros(len(new.ids), np.float32))
-    _append(
-        values,
-        _key("_index/categories"),
-        _category_table([[rows[name] for name in row] for row in new.categories]),
-    )
+    table = _category_table([[rows[name] for name in row if name] for row in new.categories])
+    _append(values, _key("_index/categories"), table)
     listed = {name: value for name, value in facts.items() if name != "signatures"}
     values[_key("_facts")] = tf.constant(json.dumps(listed, sort_keys=True))
     shutil.rmtree(prefix.parent)
@@ -141,6 +136,17 @@ def _read_variables(prefix: Path) -> dict[str, Any]:
     reader = tf.train.load_checkpoint(str(prefix))
     dtypes = reader.get_variable_to_dtype_map()
     return {name: tf.constant(reader.get_tensor(name), dtype) for name, dtype in dtypes.items()}
+
+
+def _strings(values: Any) -> list[str]:
+    return [value.decode("utf-8") for value in values.numpy()]
+
+
+def _replace_lookup(values: dict[str, Any], path: str, strings: list[str]) -> None:
+    """The variables of a `StringLookup`."""
+    values[_key(f"{path}/values")] = tf.constant(strings, tf.string, shape=[len(strings)])
+    for name, array in lookup_arrays(strings).items():
+        values[_key(f"{path}/{name}")] = tf.constant(array)
 
 
 def _append(values: dict[str, Any], key: str, rows: npt.NDArray[Any]) -> None:

@@ -67,7 +67,10 @@ class RunDirectory:
             raise RunError(
                 f"Cannot read {self.manifest_file}: {error}. Train again with --overwrite."
             ) from error
-        if (manifest.get("format"), manifest.get("version")) != (FORMAT, VERSION):
+        if not isinstance(manifest, dict) or (manifest.get("format"), manifest.get("version")) != (
+            FORMAT,
+            VERSION,
+        ):
             raise RunError(
                 f"{self.manifest_file} is not a run of this version. Train again with --overwrite."
             )

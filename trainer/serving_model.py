@@ -50,12 +50,11 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         facts: Mapping[str, Any],
     ) -> None:
         super().__init__(name="serving_model")
-        self._encoder = encoder
-        self._item_tower, self._query_tower, self._ranking_head = (
-            model.item_tower,
-            model.query_tower,
-            model.ranking_head,
-        )
+        layers = _Layers(model, encoder)
+        self._layers = layers
+        # What is saved are these TensorFlow variables. Keras' own wrappers would be saved as copies of them, and a
+        # server, which restores by the graph alone, would fill the copies and leave the variables themselves empty.
+        self._variables = layers.variables()
         self._item_lookup, self._user_lookup = item_lookup, user_lookup
         self._index = index
         self._side_names = frozenset(side_names)
@@ -100,9 +99,11 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         features = self._item_lookup(inputs)
         rows = tf.shape(next(iter(inputs.values())))[0]
         features[ID] = tf.zeros([rows], tf.int32)
-        if self._settings.item_text is not None and self._encoder is not None:
+        if self._settings.item_text is not None and self._layers.encoder is not None:
             features[TEXT] = self._text_vectors(inputs[self._settings.item_text])
-        return {contract.EMBEDDING: self._settings.normalized(self._item_tower(features, training=False))}
+        return {
+            contract.EMBEDDING: self._settings.normalized(self._layers.item_tower(features, training=False))
+        }
 
     def similar_items(self, inputs: Tensors) -> Tensors:
         """The items whose vectors have the highest cosine with that of a given one."""
@@ -124,8 +125,8 @@ class ServingModel(tf.Module):  # type: ignore[misc]
     def _encode_texts(self, texts: Any) -> Any:
         """float32 [B, E] vectors of string [B]."""
         return (
-            self._encoder.encode_present(texts)
-            if self._encoder is not None
+            self._layers.encoder.encode_present(texts)
+            if self._layers.encoder is not None
             else tf.zeros([tf.shape(texts)[0], 0])
         )
 
@@ -142,10 +143,10 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         history |= {"vectors": self._index.gather(history["items"]), "mask": mask}
         user = self._user_lookup(inputs) if self._settings.user_features else None
         text, asked = None, tf.zeros([tf.shape(rows)[0]], tf.bool)
-        if self._settings.query_text and self._encoder is not None:
+        if self._settings.query_text and self._layers.encoder is not None:
             text = self._text_vectors(inputs[contract.QUERY])
             asked = is_text(inputs[contract.QUERY])
-        query = self._settings.normalized(self._query_tower(history, user, text))
+        query = self._settings.normalized(self._layers.query_tower(history, user, text))
         known = asked | tf.reduce_any(mask, axis=1)
         return {"query": query, "history": history, "known": known, "seen": rows}
 
@@ -166,7 +167,7 @@ class ServingModel(tf.Module):  # type: ignore[misc]
     def _ranked(self, side: Tensors, rows: Any) -> Any:
         """float32 [B, N] ranking scores of int32 [B, N] rows."""
         history, scale = side["history"], self._index.scale_of(rows)
-        scores, _ = self._ranking_head(
+        scores, _ = self._layers.ranking_head(
             side["query"],
             history["vectors"],
             history["mask"],
@@ -178,6 +179,22 @@ class ServingModel(tf.Module):  # type: ignore[misc]
 
     def _answer(self, rows: Any, scores: Any) -> Tensors:
         return {contract.ITEM_ID: self._index.ids_of(rows, scores), contract.SCORE: scores}
+
+
+class _Layers:
+    """The Keras layers, out of sight of TensorFlow's tracking."""
+
+    def __init__(self, model: TwoTowerModel, encoder: TextEncoder | None) -> None:
+        self.encoder = encoder
+        self.item_tower = model.item_tower
+        self.query_tower = model.query_tower
+        self.ranking_head = model.ranking_head
+
+    def variables(self) -> list[Any]:
+        """The TensorFlow variables behind all weights, in a fixed order."""
+        parts: list[Any] = [self.item_tower, self.query_tower, self.ranking_head]
+        parts += [self.encoder.backbone] if self.encoder is not None else []
+        return [weight.value for part in parts for weight in part.weights]
 
 
 class _Settings:

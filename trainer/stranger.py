@@ -4,33 +4,74 @@ Run as a program in a process of its own: it imports TensorFlow and TF.Text, and
 
     python stranger.py SAVED_MODEL WARMUP_FILE ANSWERS.npz
 
-The requests are the model's own warm-up records; answer i of output `score` is stored as `i/score`.
+The requests are the model's own warm-up records. They are answered twice: by `tf.saved_model.load`, as other TensorFlow
+code does it ("code"), and in a TF1 session, as TensorFlow Serving does it ("server"); the two restore variables in
+different ways. Answer i of output `score` is stored as `code/i/score` and `server/i/score`.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterator
 from typing import Any
+
+Answer = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 
 def main(saved_model: str, requests: str, answers: str) -> None:
     """Answers every record of `requests` with the signature that it names."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import numpy as np
-    import tensorflow as tf
     import tensorflow_text  # noqa: F401  registers the ops of the tokenizer
+
+    found: dict[str, Any] = {}
+    for route, load in (("code", _as_code), ("server", _as_server)):
+        answer = load(saved_model)
+        for number, (signature, inputs) in enumerate(_records(requests)):
+            for name, array in answer(signature, inputs).items():
+                found[f"{route}/{number}/{name}"] = array.astype("S") if array.dtype == object else array
+    np.savez(answers, **found)
+
+
+def _records(requests: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Signature and input arrays of each warm-up record."""
+    import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
 
-    loaded = tf.saved_model.load(saved_model)
-    found: dict[str, Any] = {}
-    for number, record in enumerate(tf.data.TFRecordDataset(requests).as_numpy_iterator()):
+    for record in tf.compat.v1.io.tf_record_iterator(requests):
         request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
-        inputs = {name: tf.constant(tf.make_ndarray(tensor)) for name, tensor in request.inputs.items()}
-        for name, value in loaded.signatures[request.model_spec.signature_name](**inputs).items():
-            array = value.numpy()
-            found[f"{number}/{name}"] = array.astype("S") if array.dtype == object else array
-    np.savez(answers, **found)
+        inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+        yield request.model_spec.signature_name, inputs
+
+
+def _as_code(saved_model: str) -> Answer:
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(saved_model)
+
+    def answer(signature: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        tensors = {name: tf.constant(array) for name, array in inputs.items()}
+        return {name: value.numpy() for name, value in loaded.signatures[signature](**tensors).items()}
+
+    return answer
+
+
+def _as_server(saved_model: str) -> Answer:
+    import tensorflow as tf
+
+    session = tf.compat.v1.Session(graph=tf.Graph())
+    with session.graph.as_default():
+        signatures = tf.compat.v1.saved_model.load(session, ["serve"], saved_model).signature_def
+
+    def answer(signature: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        definition = signatures[signature]
+        feeds = {definition.inputs[name].name: array for name, array in inputs.items()}
+        fetches = {name: tensor.name for name, tensor in definition.outputs.items()}
+        found: dict[str, Any] = session.run(fetches, feeds)
+        return found
+
+    return answer
 
 
 if __name__ == "__main__":

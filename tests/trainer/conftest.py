@@ -39,7 +39,7 @@ work_dir = "{work}"
 splits = ["leave_last_out"]
 
 [train]
-epochs = 12
+epochs = 20
 batch_size = 8
 learning_rate = 0.01
 warmup_steps = 5

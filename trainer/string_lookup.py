@@ -1,0 +1,80 @@
+"""From strings to rows without a hash table: two variables of any length, in stock ops.
+
+TensorFlow's file-backed tables keep the path of the build machine in the graph and are shared by name between all
+models of a process, so that a second version of a model would silently look up the ids of the first. Here a string's
+64-bit fingerprint is searched in a sorted list, and the string itself is compared in the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.errors import ExportError
+from trainer.keras_compat import tf
+
+_BUCKETS = 2**63 - 1
+
+
+class StringLookup(tf.Module):  # type: ignore[misc]
+    """Rows of distinct strings.
+
+    Args:
+        values: [N] strings; value i has row i.
+        name: For the variables.
+
+    Raises:
+        ExportError: a string is empty or occurs twice.
+    """
+
+    def __init__(self, values: Sequence[str], name: str) -> None:
+        super().__init__(name=name)
+        parts = lookup_arrays(values)
+        self.values = _variable(tf.constant(list(values), tf.string, shape=[len(values)]), f"{name}_values")
+        self.fingerprints = _variable(tf.constant(parts["fingerprints"]), f"{name}_fingerprints")
+        self.rows = _variable(tf.constant(parts["rows"]), f"{name}_rows")
+
+    def lookup(self, strings: Any) -> Any:
+        """int32 rows of strings of any shape; -1 for an unknown one and for ""."""
+        flat = tf.reshape(strings, [-1])
+        wanted = tf.strings.to_hash_bucket_fast(flat, _BUCKETS)
+        fingerprints = tf.convert_to_tensor(self.fingerprints)
+        place = tf.minimum(tf.searchsorted(fingerprints, wanted), tf.shape(fingerprints)[0] - 1)
+        rows = tf.where(
+            tf.gather(fingerprints, place) == wanted, tf.gather(tf.convert_to_tensor(self.rows), place), -1
+        )
+        found = self.strings(tf.maximum(rows, 0))
+        return tf.reshape(tf.where((rows >= 0) & (found == flat), rows, -1), tf.shape(strings))
+
+    def strings(self, rows: Any) -> Any:
+        """Strings of int32 rows of any shape; without any values only "" comes back."""
+        padded = tf.concat([tf.convert_to_tensor(self.values), [""]], axis=0)
+        return tf.gather(padded, rows)
+
+
+def lookup_arrays(values: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+    """What the variables of a lookup hold: "fingerprints" int64 [N + 1], sorted, and their "rows" int32 [N + 1].
+
+    One entry more than values: that of "", with row -1, so that the list is never empty.
+
+    Raises:
+        ExportError: a string is empty, or two have the same fingerprint (the same string, or a chance of about
+            N^2 / 2^64).
+    """
+    if "" in values:
+        raise ExportError("An empty id or category cannot be looked up.")
+    fingerprints = tf.strings.to_hash_bucket_fast(tf.constant([*values, ""]), _BUCKETS).numpy()
+    order = np.argsort(fingerprints, kind="stable")
+    same = np.flatnonzero(np.diff(fingerprints[order]) == 0)
+    if len(same):
+        first, second = ([*values, ""][place] for place in order[same[0] : same[0] + 2])
+        raise ExportError(f"{first!r} and {second!r} cannot be told apart; rename one of them.")
+    rows = np.append(np.arange(len(values), dtype=np.int32), np.int32(-1))
+    return {"fingerprints": fingerprints[order], "rows": rows[order]}
+
+
+def _variable(value: Any, name: str) -> Any:
+    return tf.Variable(value, trainable=False, shape=tf.TensorShape([None]), name=name)
