@@ -61,6 +61,13 @@ def test_recommend_prints_json_for_programs(run, titles):
     assert (answer["model"], answer["version"], answer["source"]) == ("films", 1, "model")
 
 
+def test_a_score_that_is_no_number_is_null_in_json(run, server):
+    server.answer({"item_id": [["a"]], "score": [[float("nan")]]})
+    assert json.loads(run("recommend", "--json").output)["items"] == [
+        {"rank": 1, "item_id": "a", "score": None}
+    ]
+
+
 def test_without_k_as_many_as_the_model_has_up_to_ten(run):
     assert len(json.loads(run("recommend", "--json").output)["items"]) == 4
 

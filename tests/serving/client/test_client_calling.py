@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 import grpc
 import pytest
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 from serving.client import BreakerPolicy, Deadline, HedgePolicy, RetryPolicy
 from serving.client.balancer import Balancer
 from serving.client.calling import Attempt, Caller, Cancel, Sleep, Start, Wait
+from serving.client.driver import drive
 from serving.client.errors import (
+    AbortedError,
     CircuitOpenError,
     DeadlineExceededError,
     InvalidArgumentError,
@@ -145,6 +148,17 @@ def test_retries_go_to_another_target_and_later_calls_pass_the_failed_one_over()
     assert sorted(asked) == [0, 1, 2]
 
 
+def test_a_retry_avoids_the_target_it_asked_already_whoever_was_next():
+    clock = Clock()
+    caller = make(clock, ("one", "two"), retry=RetryPolicy(codes=frozenset({grpc.StatusCode.ABORTED})))
+    plan = caller.call(RPC, Deadline.after(1.0, clock.now))
+    assert next(plan).target == 0
+    # Another call takes the second target meanwhile, so the first would be next.
+    assert attempts(play(caller, clock, [(0, OK)])[0])[0].target == 1
+    assert isinstance(plan.send(Outcome(error=AbortedError("again"))), Sleep)
+    assert plan.send(None).target == 1
+
+
 def test_a_spent_budget_stops_retries_until_calls_refill_it():
     # Two tokens: two retries pass. Then five calls at 0.2 a call make one more.
     clock = Clock()
@@ -193,6 +207,15 @@ def test_the_breaker_opens_after_so_many_failures_and_lets_one_call_try():
     assert isinstance(play(caller, clock, [])[1], CircuitOpenError)
     clock.now += 5.0
     play(caller, clock, [(0, OK)])
+    assert caller.breaker.state == "closed"
+
+
+def test_only_failures_in_a_row_open_the_breaker():
+    clock = Clock()
+    caller = make(clock, retry=RetryPolicy(attempts=1), breaker=BreakerPolicy(failures=2))
+    for _ in range(5):
+        play(caller, clock, [(0, DOWN)])
+        play(caller, clock, [(0, OK)])
     assert caller.breaker.state == "closed"
 
 
@@ -348,6 +371,25 @@ def test_observers_are_told_of_attempts_and_of_the_call():
     play(caller, clock, [(0.1, DOWN), (0.2, Outcome(answer))])
     assert notes.attempts == [("one", "UNAVAILABLE", 1, 0.1), ("two", "OK", 2, 0.2)]
     assert notes.calls == [("OK", 2, 7)]
+
+
+def test_an_interrupted_race_cancels_what_it_started():
+    class Transport:
+        def __init__(self):
+            self.cancelled = []
+
+        def start(self, rpc, timeout, done):
+            if self.cancelled is None:
+                raise KeyboardInterrupt
+            self.cancelled, cancelled = None, []
+            self.cancel_calls = cancelled
+            return lambda: cancelled.append(True)
+
+    clock, transport = time.monotonic, Transport()
+    caller = make(clock, hedge=HedgePolicy(0.01))
+    with pytest.raises(KeyboardInterrupt):
+        drive(caller.call(RPC, Deadline.after(5.0)), lambda number: transport)
+    assert transport.cancel_calls == [True]
 
 
 def test_a_deadline_is_an_instant():

@@ -135,6 +135,13 @@ def test_bfloat16_rounds_as_tensorflow_does(array):
     np.testing.assert_array_equal(got, expected.astype(np.float32))
 
 
+def test_bfloat16_ties_go_to_the_even_neighbour():
+    # 8 bits of precision: between 1 and 2 the step is 2 ** -7, so 1 + 2 ** -8 and 1 + 3 * 2 ** -8 lie halfway.
+    step = 2.0**-7
+    halfway = np.array([1 + step / 2, 1 + 3 * step / 2, -1 - step / 2], np.float32)
+    assert decode_tensor(encode_tensor(halfway, "bfloat16")).tolist() == [1.0, 1 + 2 * step, -1.0]
+
+
 @pytest.mark.parametrize("name", _FLOAT8)
 def test_float8_bit_patterns_mean_the_same_numbers(name):
     bits = np.arange(256, dtype=np.uint8)
