@@ -29,9 +29,10 @@ class RetryPolicy:
         multiplier: growth of the cap.
         attempt_timeout: seconds one attempt may take before it counts as failed; None: what is left of the
             deadline. Set it where a server may hang rather than refuse: only then is there time for another.
-        codes: status codes after which another attempt is safe and sensible. Only UNAVAILABLE by default; an
-            expired `attempt_timeout` and a RESOURCE_EXHAUSTED without details (TensorFlow Serving's way to
-            say that all its threads are busy) are retried as well.
+        codes: status codes after which another attempt is safe and sensible: UNAVAILABLE, and CANCELLED, which
+            a server that is being stopped sends to calls it had just taken (what the caller cancels himself is
+            never tried again). An expired `attempt_timeout` and a RESOURCE_EXHAUSTED without details (TensorFlow
+            Serving's way to say that all its threads are busy) are retried as well.
         budget_ratio: tokens a call adds to the budget; a retry takes 1. 0.2: one retry for five calls.
         budget: tokens at the start and at most.
     """
@@ -41,7 +42,7 @@ class RetryPolicy:
     max_backoff: float = 1.0
     multiplier: float = 2.0
     attempt_timeout: float | None = None
-    codes: frozenset[Any] = frozenset({grpc.StatusCode.UNAVAILABLE})
+    codes: frozenset[Any] = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
     budget_ratio: float = 0.2
     budget: float = 20.0
 

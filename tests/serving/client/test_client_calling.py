@@ -416,4 +416,4 @@ def test_policies_that_make_no_sense_are_refused(make_policy):
 
 
 def test_the_codes_that_are_retried_by_default_are_few():
-    assert RetryPolicy().codes == {grpc.StatusCode.UNAVAILABLE}
+    assert RetryPolicy().codes == {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}

@@ -29,6 +29,7 @@ from serving.client.errors import (
     DeadlineExceededError,
     InternalError,
     InvalidArgumentError,
+    RecommenderError,
     RpcError,
     UnavailableError,
 )
@@ -93,6 +94,28 @@ def test_failures_are_retried_until_the_server_is_back(server):
         client.metadata()
         server.fail("UNAVAILABLE", times=5)
         assert client.recommend().answer.attempts == 6
+
+
+def test_a_call_that_a_stopping_server_cancels_is_made_again(server, client):
+    client.metadata()
+    server.fail("CANCELLED", "")
+    assert client.recommend().answer.attempts == 2
+
+
+@pytest.mark.parametrize("hedge", [None, HedgePolicy(5.0)])
+def test_closing_a_client_ends_calls_under_way(server, hedge):
+    client = RecommenderClient(server.target, "films", replace(PATIENT, hedge=hedge))
+    client.metadata()
+    server.delay(30.0)
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(client.recommend)
+        while server.calls[-1].method != "Predict":
+            time.sleep(0.01)
+        client.close()
+        began = time.monotonic()
+        with pytest.raises(RecommenderError):
+            call.result(20)
+        assert time.monotonic() - began < 10
 
 
 def test_a_slow_server_is_hedged_and_its_request_cancelled(server):
