@@ -72,7 +72,7 @@ class Core:
     async def _counted(self, api: str, entrypoint: str, request: Any, work: Awaitable[Any]) -> Any:
         """Awaits the work and counts it under the request's model, as the real server counts these RPCs."""
         name = request.model_spec.name
-        if not self.manager.monitor.versions(name):
+        if not self.manager.is_known(name):
             name = _UNKNOWN_MODEL
         begin = time.perf_counter()
         try:

@@ -109,6 +109,10 @@ class Manager:
         wanted = f"Latest({name})" if version is None else f"Specific({name}, {version})"
         raise not_found(f"Servable not found for request: {wanted}")
 
+    def is_known(self, name: str) -> bool:
+        """Whether a model of this name is or was configured."""
+        return name in self._models
+
     @property
     def targets(self) -> dict[str, ModelTarget]:
         """What is configured now, by model name."""
