@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from serving.cli_options import connection_options, user_options
-from serving.cli_output import print_json
+from serving.cli_output import print_heading, print_json
 from serving.client import AsyncRecommenderClient, RecommenderClient, UserQuery
 from serving.load import PERCENTILES, LoadResult, histogram, percentile, run_load
 
@@ -123,7 +123,7 @@ def summary_of(result: LoadResult) -> dict[str, Any]:
 
 def _print(result: LoadResult, target: str) -> None:
     console = Console()
-    table = Table(title=f"{result.due} requests to {target}", title_justify="left")
+    table = Table()
     table.add_column("ms", justify="right")
     table.add_column("requests", justify="right")
     table.add_column("")
@@ -131,8 +131,9 @@ def _print(result: LoadResult, target: str) -> None:
     most = max((count for _, _, count in bars), default=1)
     for low, high, count in bars:
         table.add_row(f"{low:g} - {high:g}", str(count), "█" * round(_BAR * count / most))
+    print_heading(console, f"{result.due} requests to {target}")
     console.print(table)
     numbers = "  ".join(f"p{p:g} {percentile(result.latencies, p) * 1e3:.2f}" for p in PERCENTILES)
-    console.print(f"{result.rate:.1f} answers a second; ms: {numbers}", highlight=False)
+    console.print(f"{result.rate:.1f} answers a second; ms: {numbers}", highlight=False, soft_wrap=True)
     outcomes = ", ".join(f"{code} {count}" for code, count in result.codes.most_common())
     console.print(f"Outcomes: {outcomes}. Sent late: {result.late}.", highlight=False)

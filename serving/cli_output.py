@@ -50,7 +50,7 @@ def print_recommendations(
 
 
 def _print_table(result: Recommendations, titles: Mapping[str, str], heading: str) -> None:
-    table = Table(title=escape(heading), title_justify="left")
+    table = Table()
     table.add_column("#", justify="right")
     table.add_column("item")
     if titles:
@@ -60,10 +60,11 @@ def _print_table(result: Recommendations, titles: Mapping[str, str], heading: st
         title = [escape(titles.get(item.item_id, ""))] if titles else []
         table.add_row(str(item.rank), escape(item.item_id), *title, f"{item.score:.4f}")
     console = Console()
+    print_heading(console, heading)
     console.print(table)
     if not result.items:
         console.print("Nothing was found.")
-    console.print(_caption(result), style="dim")
+    console.print(_caption(result), style="dim", soft_wrap=True)
     if result.unknown:
         console.print(f"The model does not know: {escape(', '.join(result.unknown))}")
 
@@ -106,7 +107,7 @@ def print_embeddings(results: Sequence[Embedding], as_json: bool) -> None:
         rows = [{**_answer_json(r.answer), "embedding": [float(x) for x in r.vector]} for r in results]
         print_json(rows if len(rows) != 1 else rows[0])
         return
-    table = Table(title="Vectors", title_justify="left")
+    table = Table()
     for name in ("#", "dimensions", "length", "first numbers"):
         table.add_column(name, justify="right" if name != "first numbers" else "left")
     for number, result in enumerate(results, start=1):
@@ -114,7 +115,9 @@ def print_embeddings(results: Sequence[Embedding], as_json: bool) -> None:
         more = " ..." if len(result.vector) > _SHOWN else ""
         length = math.sqrt(float((result.vector.astype(float) ** 2).sum()))
         table.add_row(str(number), str(len(result.vector)), f"{length:.4f}", first + more)
-    Console().print(table)
+    console = Console()
+    print_heading(console, "Vectors")
+    console.print(table)
 
 
 def print_status(status: ModelStatus, metadata: ModelMetadata | None, target: str, as_json: bool) -> None:
@@ -122,20 +125,21 @@ def print_status(status: ModelStatus, metadata: ModelMetadata | None, target: st
     if as_json:
         print_json(_status_json(status, metadata))
         return
-    table = Table(title=escape(f"{status.model} at {target}"), title_justify="left")
+    table = Table()
     for name in ("version", "state", "error"):
         table.add_column(name, justify="right" if name == "version" else "left")
     for version in status.versions:
         error = "" if version.error_code == "OK" else f"{version.error_code}: {version.error_message}"
         table.add_row(str(version.version), version.state, escape(error))
     console = Console()
+    print_heading(console, f"{status.model} at {target}")
     console.print(table)
     if metadata is not None:
         _print_signatures(console, metadata)
 
 
 def _print_signatures(console: Console, metadata: ModelMetadata) -> None:
-    table = Table(title=f"Signatures of version {metadata.version}", title_justify="left", show_lines=True)
+    table = Table(show_lines=True)
     for name in ("signature", "takes", "returns"):
         table.add_column(name)
     for name, signature in metadata.signatures.items():
@@ -143,6 +147,7 @@ def _print_signatures(console: Console, metadata: ModelMetadata) -> None:
             "\n".join(str(spec) for spec in side.values()) for side in (signature.inputs, signature.outputs)
         ]
         table.add_row(escape(name), *(escape(side) for side in sides))
+    print_heading(console, f"Signatures of version {metadata.version}")
     console.print(table)
 
 
@@ -166,6 +171,11 @@ def _status_json(status: ModelStatus, metadata: ModelMetadata | None) -> dict[st
             for name, signature in metadata.signatures.items()
         }
     return out
+
+
+def print_heading(console: Console, text: str) -> None:
+    """Prints the line above a table; a title of the table's own would be broken to the table's width."""
+    console.print(text, style="bold", markup=False, highlight=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
