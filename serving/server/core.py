@@ -16,6 +16,7 @@ from serving.server.errors import ServingError, invalid_argument
 from serving.server.manager import Manager
 from serving.server.metrics import Metrics
 from serving.server.model import LoadedModel
+from serving.server.request_log import RequestLog
 from serving.server.scheduling import Scheduler
 from serving.server.servable import Servable
 from serving.wire import messages as wire
@@ -35,6 +36,7 @@ class Core:
         check_method: check the method_name of signatures in Classify and Regress.
         metrics: counts requests.
         reload: takes a new ModelServerConfig and blocks until it is served; None refuses.
+        request_log: gets every successful Predict call.
     """
 
     def __init__(
@@ -45,12 +47,14 @@ class Core:
         check_method: bool = False,
         metrics: Metrics | None = None,
         reload: Callable[[Any], None] | None = None,
+        request_log: RequestLog | None = None,
     ):
         self.manager = manager
         self._scheduler = scheduler
         self._as_content = as_content
         self._check_method = check_method
         self._reload = reload
+        self._request_log = request_log
         self.metrics = metrics or Metrics()
 
     @contextmanager
@@ -96,7 +100,10 @@ class Core:
 
     async def predict(self, request: Any, entrypoint: str = GRPC) -> Any:
         """PredictRequest -> PredictResponse."""
-        return await self._counted("Predict", entrypoint, request, self._predict(request))
+        response = await self._counted("Predict", entrypoint, request, self._predict(request))
+        if self._request_log is not None:
+            self._request_log.add(request, response)
+        return response
 
     async def _predict(self, request: Any) -> Any:
         if not request.HasField("model_spec"):

@@ -103,6 +103,10 @@ class Metrics:
         self.load_latency = Counter(":tensorflow:cc:saved_model:load_latency", ("model_path",))
         self.warmup_latency = Histogram(":tensorflow:serving:model_warmup_latency", ("model_path", "status"))
 
+    def include(self, metric: Counter) -> None:
+        """Adds a counter that somebody else keeps."""
+        setattr(self, metric.name, metric)
+
     def text(self) -> str:
         """All metrics, and those of the process, in Prometheus' text format."""
         lines = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -97,6 +98,16 @@ class ServerOptions(BaseModel):
     )
     max_concurrent_requests: int | None = Field(
         None, ge=1, description="More gRPC calls at the same time get RESOURCE_EXHAUSTED (ours)."
+    )
+    request_log_dir: Path | None = Field(
+        None, description="Log a sample of the successful Predict calls to files here (ours)."
+    )
+    request_log_sampling_rate: float = Field(0.01, ge=0, le=1, description="Share of calls logged (ours).")
+    request_log_format: Literal["jsonl", "tfrecord"] = Field(
+        "jsonl", description="jsonl, or tfrecord: PredictionLog records, fit for warm-up (ours)."
+    )
+    request_log_masked_inputs: str = Field(
+        "", description="Comma-separated inputs that are never logged, such as user ids (ours)."
     )
     enable_reload_config: bool = Field(
         False, description="Answer HandleReloadConfigRequest, which changes what is served (ours)."

@@ -23,6 +23,7 @@ from serving.server.microbatch import MicroBatchScheduler
 from serving.server.model_config import parse_text
 from serving.server.models import Models, StartError
 from serving.server.options import ServerOptions
+from serving.server.request_log import LogSettings, RequestLog
 from serving.server.rest.http import HttpLimits, HttpServer
 from serving.server.rest.routes import Routes
 from serving.server.scheduling import Scheduler, ThreadScheduler
@@ -59,6 +60,7 @@ class EmbeddedServer:
         self._http: HttpServer | None = None
         self.rest_port = 0
         self._guard = self._make_guard()
+        self._request_log = self._make_request_log()
         self._metrics_path = self._read_monitoring()
 
     @property
@@ -89,6 +91,9 @@ class EmbeddedServer:
             self._thread.join()
         self._scheduler.close()
         self._models.stop()
+        if self._request_log is not None:
+            self._request_log.close()
+            self._request_log = None
         if not self._loop.is_closed():
             self._loop.close()
 
@@ -111,6 +116,27 @@ class EmbeddedServer:
         except ServingError as error:
             raise StartError(f"Failed to start server. Error: {error}") from error
         return (config.path or DEFAULT_METRICS_PATH) if config.enable else None
+
+    def _make_request_log(self) -> RequestLog | None:
+        options = self.options
+        if options.request_log_dir is None:
+            return None
+        masked = frozenset(filter(None, options.request_log_masked_inputs.split(",")))
+        try:
+            log = RequestLog(
+                LogSettings(
+                    options.request_log_dir,
+                    options.request_log_sampling_rate,
+                    options.request_log_format,
+                    masked,
+                )
+            )
+        except OSError as error:
+            raise StartError(
+                f"Cannot write to {options.request_log_dir}: {error.strerror or error}"
+            ) from error
+        self.metrics.include(log.count)
+        return log
 
     def _make_guard(self) -> Guard | None:
         path, quota = self.options.auth_token_file, self.options.max_requests_per_second_per_caller
@@ -172,6 +198,7 @@ class EmbeddedServer:
             self.options.enable_signature_method_name_check,
             self.metrics,
             self._models.reload if self.options.enable_reload_config else None,
+            self._request_log,
         )
         routes = {
             methods.PREDICT: core.predict,
