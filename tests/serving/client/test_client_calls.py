@@ -356,3 +356,20 @@ def test_long_batches_are_sent_in_parts(server):
     assert [r.item_ids[0] for r in results] == [("b" if n % 4 == 0 else "a") for n in range(10)]
     predicts = [call for call in server.calls if call.method == "Predict"]
     assert [len(call.request.inputs["query"].string_val) for call in predicts] == [4, 4, 2]
+
+
+def test_a_model_that_explains_itself_is_asked_item_by_item():
+    model = make_model()
+    inputs, _ = model._signatures["rank"]
+    model._signatures["explain"] = (
+        inputs,
+        {"text": ("float32", [None, None]), "reason": ("string", [None, None])},
+    )
+    transport = FakeTransport(model)
+    transport.script.answer({"text": [[0.5, 0.25]], "reason": [["seen a", "popular"]]})
+    with RecommenderClient("nowhere:1", "films", PATIENT, connect=transport.connect) as client:
+        explanations = client.explain(["b", "d"], ["a"])
+    assert [(one.item_id, float(one.parts["text"]), one.parts["reason"]) for one in explanations] == [
+        ("b", 0.5, "seen a"),
+        ("d", 0.25, "popular"),
+    ]
