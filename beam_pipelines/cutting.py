@@ -36,7 +36,7 @@ def find_cuts(pipeline: beam.Pipeline, plan: Plan, prepared: Any) -> Any:
     return (
         prepared
         | "Count times" >> beam.Map(_count_times)
-        | "Merge times" >> beam.CombineGlobally(merge_states)
+        | "Merge times" >> beam.CombineGlobally(merge_states).without_defaults()
         | "Quantiles" >> beam.Map(quantile_cuts, split=split)
     )
 

@@ -79,7 +79,7 @@ def _rare_items(prepared: Any, minimum: int, name: str) -> Any:
     return (
         prepared
         | f"Count items {name}" >> beam.Map(_count_items)
-        | f"Merge items {name}" >> beam.CombineGlobally(_merge_counts)
+        | f"Merge items {name}" >> beam.CombineGlobally(_merge_counts).without_defaults()
         | f"Rare items {name}" >> beam.Map(_rare, minimum=minimum)
     )
 

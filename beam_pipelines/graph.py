@@ -54,7 +54,9 @@ def build_graph(pipeline: beam.Pipeline, plan: Plan, root: str) -> None:
     rejects = [items[REJECTS], prepared[REJECTS], *(t[REJECTS] for t in tables.values())]
     reject_tally = _write_rejects(plan, root, rejects, [t[LINES] for t in tables.values()])
     tally = (
-        [*parts, reject_tally] | "All tallies" >> beam.Flatten() | "Sum" >> beam.CombineGlobally(merge_states)
+        [*parts, reject_tally]
+        | "All tallies" >> beam.Flatten()
+        | "Sum" >> beam.CombineGlobally(merge_states).without_defaults()
     )
     numbers = _defaults(pipeline, plan, [counted[TALLY], items[TALLY]])
     defaults = beam.pvalue.AsSingleton(numbers)
@@ -131,7 +133,7 @@ def _defaults(pipeline: beam.Pipeline, plan: Plan, tallies: list[Any]) -> Any:
     return (
         tallies
         | "Tallies of training" >> beam.Flatten()
-        | "Sum of training" >> beam.CombineGlobally(merge_states)
+        | "Sum of training" >> beam.CombineGlobally(merge_states).without_defaults()
         | "Defaults" >> beam.Map(numeric_defaults, settings=plan.settings)
     )
 

@@ -12,7 +12,7 @@ from beam_pipelines.config import load_config
 from beam_pipelines.reader import Dataset
 
 # No deadlines: the first example of a test also pays for imports.
-settings.register_profile("steady", deadline=None)
+settings.register_profile("steady", deadline=None, max_examples=50)
 settings.load_profile("steady")
 
 EVENTS = """\

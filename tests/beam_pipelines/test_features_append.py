@@ -34,7 +34,7 @@ def _tables() -> str:
     return EVENTS + FILTERS
 
 
-@pytest.mark.parametrize("protocol", ["leave_last_out", "by_time"])
+@pytest.mark.parametrize("protocol", ["by_time", pytest.param("leave_last_out", marks=pytest.mark.slow)])
 def test_appending_equals_building_everything(
     workshop: Any, contents: Callable[..., Any], protocol: str
 ) -> None:

@@ -198,7 +198,7 @@ def test_minimums_are_repeated_until_both_hold(workshop: Any) -> None:
     tables = (
         '[features.events]\nfiles = ["events.csv"]\nuser_id = "user"\nitem_id = "item"\ntimestamp = "time"\n'
     )
-    dataset = workshop.build(tables + filters.format(4))
+    dataset = workshop.build(tables + filters.format(2))
     assert sorted(r["user_id"] for r in dataset.sequences("train")) == ["u", "x"]
     stats = json.loads((dataset.root / "stats.json").read_text())
     assert stats["left_out"] == {"rare_item": 2, "short_user": 2}

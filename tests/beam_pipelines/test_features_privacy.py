@@ -100,7 +100,7 @@ def test_dropped_roles_are_not_in_the_dataset(workshop: Any) -> None:
     assert b"example.org" not in _everything(dataset.root)
 
 
-@pytest.mark.parametrize("protocol", ["leave_last_out", "by_time"])
+@pytest.mark.parametrize("protocol", ["by_time", pytest.param("leave_last_out", marks=pytest.mark.slow)])
 def test_forgetting_equals_never_having_known(
     workshop: Any, contents: Callable[..., Any], protocol: str
 ) -> None:
