@@ -6,8 +6,10 @@ long run).
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -41,9 +43,7 @@ class Server:
     """The embedded server as a process of its own, on a port that stays."""
 
     def __init__(self, base: Path, log: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = _free_port()
         self._base, self._log = base, log
         self.process = self._start()
 
@@ -59,7 +59,10 @@ class Server:
 
     def wait(self) -> None:
         with RecommenderClient(self.target, "films") as client:
-            client.wait_until_ready(90)
+            try:
+                client.wait_until_ready(90)
+            except RecommenderError as error:
+                raise AssertionError(f"{error}\n{self._log.read_text()[-2000:]}") from None
 
     def kill(self) -> None:
         self.process.kill()
@@ -83,6 +86,16 @@ class Server:
         self.process.send_signal(signal.SIGCONT)
         self.process.kill()
         self.process.wait()
+
+
+def _free_port() -> int:
+    # Below the range from which the system gives ports to outgoing connections: while a server is down,
+    # nobody else may get its port.
+    for port in random.sample(range(20_000, 30_000), 50):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port between 20000 and 30000")
 
 
 class Load:
