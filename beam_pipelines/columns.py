@@ -51,7 +51,9 @@ class NumberSpec(ColumnSpec):
     """A float32 from one row."""
 
     default: float | None = Field(
-        None, description="Stands in for a missing number; without it the median over training."
+        None,
+        description="Stands in for a missing number; without it: the median over training, "
+        "and rejection for the value and weight of events.",
     )
     quantiles: int = Field(
         0,

@@ -152,6 +152,6 @@ def content_digest(file: InputFile) -> str:
 def config_digest(name: str, settings: FeatureSettings, protocol: str, version: str) -> str:
     """SHA-256 over everything in the config that decides what is in a dataset."""
     document: dict[str, Any] = settings.model_dump(
-        mode="json", exclude={"splits", "data_dir", "max_reject_rate", "report"}
+        mode="json", exclude_defaults=True, exclude={"splits", "data_dir", "max_reject_rate", "report"}
     )
     return digest({"name": name, "features": document, "protocol": protocol, "version": version})

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -73,3 +74,7 @@ def test_examples_build_the_real_files(name: str, tmp_path: Path, request: pytes
     for split, (users, targets) in splits.items():
         assert (manifest["splits"][split]["users"], manifest["splits"][split]["targets"]) == (users, targets)
     assert (manifest["items"]["count"], manifest["rejects"]["total"]) == (items, rejects)
+    stats = json.loads((tmp_path / protocol / "dataset/stats.json").read_text())
+    refused = sum(n for reason, n in stats["rejects"]["by_reason"].items() if reason.startswith("events/"))
+    used = sum(split["targets"] for split in stats["splits"].values())
+    assert stats["read"]["events"] == used + refused + sum(stats["left_out"].values())
