@@ -123,7 +123,7 @@ class _ServeCommand(click.Command):
 serve = _ServeCommand(
     "serve",
     callback=_serve,
-    help=_serve.__doc__,
+    help=(_serve.__doc__ or "").replace(r"\b", "\b"),
     params=[_option(name, field) for name, field in ServerOptions.model_fields.items()],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from server_client import Client
 
 from serving.server.cli import serve as serve_command
+from serving.server.options import ServerOptions
 
 
 @contextmanager
@@ -113,3 +114,16 @@ def test_a_model_that_cannot_be_loaded(tmp_path: Path) -> None:
 )
 def test_flags_that_do_not_fit(flag: str) -> None:
     assert flag.split("=")[0] in _refusal(flag)
+
+
+@pytest.mark.parametrize("flag", ["--micro_batching", "--micro_batching=true", "--micro_batching=1"])
+def test_boolean_flags_in_all_forms(flag: str, tmp_path: Path) -> None:
+    # The base path is checked after the flags: this is the refusal to expect from flags that fit.
+    assert "does not exist" in _refusal(flag, f"--model_base_path={tmp_path / 'no'}")
+
+
+def test_every_option_is_in_the_help() -> None:
+    text = CliRunner().invoke(serve_command, ["--help"]).output
+    assert "\n  twotower serve --model_name" in text or "\n    twotower serve --model_name" in text
+    for name in ServerOptions.model_fields:
+        assert f"--{name}" in text
