@@ -13,7 +13,6 @@ import numpy as np
 from serving.server.errors import ServingError, invalid_argument, unimplemented
 from serving.server.rest.writer import dump
 from serving.server.signature import TensorSpec, dtype_name
-from serving.wire import messages as wire
 from serving.wire.dtypes import BY_NUMBER
 
 _STRING = 7
@@ -208,7 +207,7 @@ def _collect(value: Any, level: int, shape: list[int], dtype: int, out: list[Any
 
 def _element(value: Any, dtype: int) -> Any:
     if dtype == _STRING:
-        return _string_element(value)
+        return string_element(value)
     kind = BY_NUMBER[dtype].name if dtype in BY_NUMBER else ""
     if isinstance(value, dict):
         raise _type_error(value, dtype)
@@ -222,7 +221,7 @@ def _element(value: Any, dtype: int) -> Any:
     if kind in ("float32", "float64"):
         if not is_number:
             raise _type_error(value, dtype)
-        return _float_element(value, kind)
+        return float_element(value, kind)
     if not is_number or isinstance(value, float):
         raise _type_error(value, dtype)
     limits = np.iinfo(np.int32 if kind in ("int8", "int16", "uint8") else np.dtype(kind))
@@ -231,7 +230,12 @@ def _element(value: Any, dtype: int) -> Any:
     return value
 
 
-def _float_element(value: float, kind: str) -> float:
+def float_element(value: float, kind: str) -> float:
+    """A JSON number as "float32" or "float64".
+
+    Raises:
+        ServingError: INVALID_ARGUMENT: an integer or a size that the type cannot hold.
+    """
     number = float(value)
     limit = np.finfo(np.dtype(kind))
     if number in (float("inf"), float("-inf")) or number != number:
@@ -246,7 +250,12 @@ def _float_element(value: float, kind: str) -> float:
     return number
 
 
-def _string_element(value: Any) -> bytes:
+def string_element(value: Any) -> bytes:
+    """The bytes of a JSON string or of {"b64": "..."}.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT.
+    """
     if isinstance(value, dict):
         return decode_base64(value)
     if not isinstance(value, str):
@@ -291,58 +300,6 @@ def fill_tensor(proto: Any, dtype: int, shape: list[int], values: list[Any]) -> 
         raise invalid_argument(str(error)) from None
 
 
-def fill_examples(body: Mapping[str, Any], request: Any) -> None:
-    """Puts the "examples" (and the "context") of a body into a Classify or Regress request.
-
-    Raises:
-        ServingError: INVALID_ARGUMENT.
-    """
-    target = request.input.example_list
-    if "context" in body:
-        target = request.input.example_list_with_context
-        _fill_example(body["context"], target.context)
-    examples = body.get("examples")
-    if "examples" not in body:
-        raise invalid_argument(
-            f"JSON Value: {dump(body)} When method is classify, key 'examples' is expected and was not found"
-        )
-    if not isinstance(examples, list):
-        raise invalid_argument(f"JSON Value: {dump(body)} Expecting 'examples' value to be an list/array")
-    if not examples:
-        raise invalid_argument(f"JSON Value: {dump(body)} 'examples' value is an empty array")
-    for example in examples:
-        _fill_example(example, target.examples.add())
-
-
-def _fill_example(value: Any, example: Any) -> None:
-    if not isinstance(value, dict):
-        raise invalid_argument(f"Example must be JSON object but got JSON {_type_text(value)}")
-    for name, content in value.items():
-        feature = wire.Feature()
-        for item in content if isinstance(content, list) else [content]:
-            _add_to_feature(name, item, feature)
-        example.features.feature[name].CopyFrom(feature)
-
-
-def _add_to_feature(name: str, value: Any, feature: Any) -> None:
-    if value is None or isinstance(value, list) or (isinstance(value, dict) and not is_base64(value)):
-        raise invalid_argument(f"Feature: {name} has element with unexpected JSON type: {_type_text(value)}")
-    item: Any
-    if isinstance(value, (str, dict)):
-        kind, item = "bytes_list", _string_element(value)
-    elif isinstance(value, float):
-        kind, item = "float_list", _float_element(value, "float32")
-    else:
-        kind, item = "int64_list", int(value)
-    if feature.WhichOneof("kind") not in (None, kind):
-        known = str(feature.WhichOneof("kind")).removesuffix("_list")
-        raise invalid_argument(f"Unexpected element type in feature: {name} expecting type: {known}")
-    try:
-        getattr(feature, kind).value.append(item)
-    except ValueError:
-        raise invalid_argument(f"Feature: {name} has uint64 element. Only int64 is supported.") from None
-
-
 def _is_named(value: Any) -> bool:
     return isinstance(value, dict) and not is_base64(value)
 
@@ -358,7 +315,8 @@ def _shape_text(shape: list[int]) -> str:
     return "[" + ",".join(map(str, shape)) + "]"
 
 
-def _type_text(value: Any) -> str:
+def type_text(value: Any) -> str:
+    """What RapidJSON calls the type of a parsed value: Object, Array, String, Number, True, False or Null."""
     if isinstance(value, bool):
         return "True" if value else "False"
     return _TYPE_NAMES.get(type(value), "Number")
@@ -366,7 +324,7 @@ def _type_text(value: Any) -> str:
 
 def _type_error(value: Any, dtype: int) -> ServingError:
     return invalid_argument(
-        f"JSON Value: {dump(value)} Type: {_type_text(value)} is not of expected type: {dtype_name(dtype)}"
+        f"JSON Value: {dump(value)} Type: {type_text(value)} is not of expected type: {dtype_name(dtype)}"
     )
 
 

@@ -11,7 +11,7 @@ import grpc
 
 from serving.server.core import REST, Core
 from serving.server.errors import ServingError, invalid_argument
-from serving.server.rest import parsing, rendering
+from serving.server.rest import examples, parsing, rendering
 from serving.server.signature import DEFAULT_NAME
 from serving.wire import messages as wire
 
@@ -99,7 +99,7 @@ class Routes:
         request = wire.ClassificationRequest() if method == "classify" else wire.RegressionRequest()
         _fill_spec(request.model_spec, match)
         request.model_spec.signature_name = parsing.signature_name(parsed)
-        parsing.fill_examples(parsed, request)
+        examples.fill_examples(parsed, request)
         if method == "classify":
             return rendering.classification_json((await self._core.classify(request, REST)).result)
         return rendering.regression_json((await self._core.regress(request, REST)).result)
