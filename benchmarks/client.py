@@ -3,7 +3,8 @@
     python benchmarks/client.py                 # all; a table, and JSON with --json FILE
     python benchmarks/client.py --only calls
 
-Imports: each in a process of its own, in turns, median of `--rounds`: seconds and peak resident memory.
+Imports: each in a process of its own, in turns, median of `--rounds`: seconds on the clock and of the
+processor (the whole process), and peak resident memory.
 Calls: one recommendation of 100 items over loopback from a server process that answers with bytes made
 beforehand, so that what is measured is the caller. Four callers take turns, `--calls` each, `--rounds` times;
 medians:
@@ -42,6 +43,7 @@ from serving.wire.tensors import decode_strings, decode_tensor, encode_strings
 ITEMS = [f"item-{number:05d}" for number in range(100)]
 HISTORY = [f"seen-{number:05d}" for number in range(20)]
 _IMPORTS = {
+    "grpc, numpy, protobuf": "import grpc, numpy, google.protobuf.message_factory",
     "serving.client": "import serving.client",
     "tensorflow-serving-api": "import grpc, tensorflow_serving.apis.predict_pb2, tensorflow",
 }
@@ -51,24 +53,26 @@ began = time.perf_counter()
 {code}
 seconds = time.perf_counter() - began
 peak = int(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1]) / 1024
-print(seconds, peak, "tensorflow" in sys.modules)
+print(seconds, peak, time.process_time(), "tensorflow" in sys.modules)
 """
 
 
 def measure_imports(rounds: int) -> dict[str, dict[str, float]]:
     """Seconds and MB of each import, and the ratios."""
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in _IMPORTS}
+    taken: dict[str, list[tuple[float, ...]]] = {name: [] for name in _IMPORTS}
     for _ in range(rounds):
         for name, code in _IMPORTS.items():
             command = [sys.executable, "-c", _MEASURE.format(code=code)]
             out = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-            assert (out[2] == "True") == (name != "serving.client")
-            taken[name].append((float(out[0]), float(out[1])))
+            assert (out[3] == "True") == (name == "tensorflow-serving-api")
+            taken[name].append(tuple(float(number) for number in out[:3]))
     result = {
-        name: {"seconds": statistics.median(s for s, _ in runs), "mb": statistics.median(m for _, m in runs)}
+        name: dict(
+            zip(("seconds", "mb", "cpu"), map(statistics.median, zip(*runs, strict=True)), strict=True)
+        )
         for name, runs in taken.items()
     }
-    ours, theirs = result.values()
+    ours, theirs = result["serving.client"], result["tensorflow-serving-api"]
     result["ratio"] = {key: theirs[key] / ours[key] for key in ours}
     return result
 
@@ -208,10 +212,10 @@ def _times(call: Callable[[], Any], count: int) -> list[float]:
 
 def _print_imports(console: Console, result: dict[str, dict[str, float]]) -> None:
     table = Table(title="Import", title_justify="left")
-    for column in ("", "seconds", "MB"):
+    for column in ("", "seconds", "of the processor", "MB"):
         table.add_column(column, justify="left" if not column else "right")
     for name, row in result.items():
-        table.add_row(name, f"{row['seconds']:.3f}", f"{row['mb']:.1f}")
+        table.add_row(name, f"{row['seconds']:.3f}", f"{row['cpu']:.3f}", f"{row['mb']:.1f}")
     console.print(table)
 
 
