@@ -172,10 +172,13 @@ def test_nothing_after_a_cut_reaches_what_training_sees(workshop: Any, protocol:
     for path in (dataset.root / "vocab").iterdir():
         assert "i7" not in path.read_text()
         assert "marker" not in path.read_text()
-    train = json.loads((dataset.root / "stats.json").read_text())["splits"]["train"]
+    stats = json.loads((dataset.root / "stats.json").read_text())
+    train = stats["splits"]["train"]
     assert train["value"]["maximum"] <= 5
     assert train["targets_by_day"][-1][0] == 0
-    # Price 7 belongs to the marker's item alone, so training knows prices 1 to 6: the median is 4, not 5.
+    # Price 7, one "red" and one "big" belong to the marker's item alone.
+    assert stats["numerics_in_training"]["price"]["maximum"] == 6
+    assert _vocabulary(dataset, "tag") == [("red", 7), ("big", 3)]
     assert next(r for r in dataset.items() if r["item_id"] == "i0")["price"] == 4.0
     assert any("i7" in record["item_id"] for record in dataset.sequences("test"))
 
