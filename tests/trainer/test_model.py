@@ -11,6 +11,7 @@ from trainer.config import TrainConfig
 from trainer.features import CategorySpec, FeatureSpecs
 from trainer.keras_compat import keras, tf
 from trainer.model import CatalogueTables, ModelSpec, TwoTowerModel
+from trainer.ranking_head import RankingHead
 
 N, WIDTH = 8, 3
 COUNTS = np.array([5, 4, 4, 3, 2, 2, 0, 0], np.float32)
@@ -134,6 +135,24 @@ def test_the_future_of_an_event_is_not_read(model, row, column):
     items[row, column + 1 :] = [6, 7, 6, 7, 6][column + 1 :]
     came, expected = (floats(model.losses_of(batch(values, only(row, column)))) for values in (items, ITEMS))
     assert came == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_head_compares_the_target_with_unseen_items_given_the_past(model, monkeypatch):
+    seen = {}
+    real = RankingHead.__call__
+
+    def spy(self, queries, past, before, items, scale, training=None):
+        seen.update(before=before.numpy(), items=items.numpy(), scale=scale.numpy())
+        return real(self, queries, past, before, items, scale, training=training)
+
+    monkeypatch.setattr(RankingHead, "__call__", spy)
+    model.losses_of(batch(predicted=only(0, 3)))  # items 0, 1, 2 before the target 3; 4 to 7 are left
+    vectors = model.encode_items(model.catalogue.inputs).numpy()
+    assert seen["before"].tolist() == [[True, True, True, False, False]]
+    np.testing.assert_allclose(seen["items"][0, 0], vectors[3], atol=1e-6)
+    place = [int(np.abs(vectors - item).max(axis=1).argmin()) for item in seen["items"][0, 1:5]]
+    assert sorted(place) == [4, 5, 6, 7]
+    np.testing.assert_allclose(seen["scale"][0, :5], np.log1p(COUNTS[[3, *place]]), rtol=1e-6)
 
 
 def test_the_past_of_an_event_is_read(model):
