@@ -6,8 +6,11 @@ The three packages do not import each other and this root imports none of them u
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import click
 
@@ -22,17 +25,33 @@ class _Command:
     extra: str | None = None
 
 
+_OURS = ("beam_pipelines", "trainer", "serving")
+
 # In the order in which the data flows.
 _COMMANDS = {
-    "fetch": _Command("beam_pipelines.cli", "fetch", "Download the example data and the text encoder.", "beam"),
-    "features": _Command("beam_pipelines.cli", "features", "Turn raw events and items into a dataset directory.", "beam"),
+    "fetch": _Command(
+        "beam_pipelines.cli", "fetch", "Download the example data and the text encoder.", "beam"
+    ),
+    "features": _Command(
+        "beam_pipelines.cli", "features", "Turn raw events and items into a dataset directory.", "beam"
+    ),
     "train": _Command("trainer.cli", "train", "Train the two-tower model on a dataset directory.", "train"),
-    "evaluate": _Command("trainer.cli", "evaluate", "Rank the whole catalogue for held-out events, beside baselines.", "train"),
+    "evaluate": _Command(
+        "trainer.cli", "evaluate", "Rank the whole catalogue for held-out events, beside baselines.", "train"
+    ),
     "export": _Command("trainer.cli", "export", "Write the SavedModel that a server loads.", "train"),
-    "lint-model": _Command("trainer.lint.cli", "lint_model", "Check a SavedModel against a TensorFlow Serving release.", "train"),
-    "index": _Command("trainer.cli", "index", "Change the catalogue of an exported model without training.", "train"),
-    "serve": _Command("serving.server.cli", "serve", "Serve SavedModels over gRPC, as TensorFlow Serving does.", "server"),
-    "deploy": _Command("serving.deploy.cli", "deploy", "Write files to run a model on the real TensorFlow Serving."),
+    "lint-model": _Command(
+        "trainer.lint.cli", "lint_model", "Check a SavedModel against a TensorFlow Serving release.", "train"
+    ),
+    "index": _Command(
+        "trainer.cli", "index", "Change the catalogue of an exported model without training.", "train"
+    ),
+    "serve": _Command(
+        "serving.server.cli", "serve", "Serve SavedModels over gRPC, as TensorFlow Serving does.", "server"
+    ),
+    "deploy": _Command(
+        "serving.deploy.cli", "deploy", "Write files to run a model on the real TensorFlow Serving."
+    ),
     "status": _Command("serving.cli", "status", "Show which versions of a model a server has."),
     "recommend": _Command("serving.cli", "recommend", "Ask a server for recommendations."),
     "rank": _Command("serving.cli", "rank", "Ask a server to order given items for a user."),
@@ -41,6 +60,21 @@ _COMMANDS = {
     "ping": _Command("serving.cli_load", "ping", "Measure how long a server takes to answer at all."),
     "bench": _Command("serving.cli_load", "bench", "Drive a server at a rate and print a latency histogram."),
 }
+
+
+@contextlib.contextmanager
+def _missing_extra_explained(name: str) -> Iterator[None]:
+    """A library that the command's extra would bring is a line with the remedy, at import and while it runs."""
+    entry = _COMMANDS.get(name)
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if entry is None or entry.extra is None or (error.name or "").split(".")[0] in _OURS:
+            raise
+        raise click.ClickException(
+            f"`twotower {name}` needs the package {error.name!r}, which is not installed. "
+            f"Install it with: pip install 'twotower[{entry.extra}]'"
+        ) from None
 
 
 class _LazyGroup(click.Group):
@@ -53,17 +87,15 @@ class _LazyGroup(click.Group):
         entry = _COMMANDS.get(cmd_name)
         if entry is None:
             return None
-        try:
+        with _missing_extra_explained(cmd_name):
             module = importlib.import_module(entry.module)
-        except ModuleNotFoundError as error:
-            if entry.extra is None or (error.name or "").split(".")[0] in ("beam_pipelines", "trainer", "serving"):
-                raise
-            raise click.ClickException(
-                f"`twotower {cmd_name}` needs the package {error.name!r}, which is not installed. "
-                f"Install it with: pip install 'twotower[{entry.extra}]'"
-            ) from None
         command: click.Command = getattr(module, entry.attribute)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        name = next(iter([*ctx._protected_args, *ctx.args]), "")
+        with _missing_extra_explained(name):
+            return super().invoke(ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

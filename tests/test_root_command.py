@@ -88,3 +88,17 @@ def test_a_module_of_ours_that_is_missing_is_no_missing_extra(monkeypatch: pytes
     entry = twotower._Command("trainer.not_there", "x", "Broken.", "train")
     monkeypatch.setitem(twotower._COMMANDS, "broken", entry)
     assert isinstance(run("broken").exception, ModuleNotFoundError)
+
+
+def test_a_library_that_is_missed_while_a_command_runs_is_the_same_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def callback() -> None:
+        raise ModuleNotFoundError("No module named 'late'", name="late")
+
+    monkeypatch.setattr("trainer.cli.train", click.Command("train", callback=callback))
+    result = run("train")
+    assert result.output.startswith(
+        "Error: `twotower train` needs the package 'late', which is not installed."
+    )
+    assert "twotower[train]" in result.output

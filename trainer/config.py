@@ -167,7 +167,10 @@ class EvaluateConfig(_Closed):
     """Cut-offs of Recall, NDCG and MRR."""
     exclude_history: bool = True
     """Leave the items of the history out of the ranking, as serving does."""
-    baselines: tuple[Literal["popularity", "item-knn"], ...] = ("popularity", "item-knn")
+    baselines: tuple[Literal["popularity", "item-knn", "ease", "ials", "item-text"], ...] = (
+        "popularity",
+        "item-knn",
+    )
     """What the model is measured beside; each is tuned on validation events where it has settings."""
 
 

@@ -12,14 +12,13 @@ from rich.progress import Progress
 from trainer.config import ProjectConfig, digest_of
 from trainer.dataset import DatasetDirectory
 from trainer.errors import DatasetError
-from trainer.evaluation.baselines.base import Baseline
-from trainer.evaluation.baselines.item_knn import ItemKNN
-from trainer.evaluation.baselines.popularity import Popularity
+from trainer.evaluation.baselines.registry import candidates
 from trainer.evaluation.baselines.tuning import tune
 from trainer.evaluation.queries import EvaluationQueries
 from trainer.evaluation.ranking import ItemFacts, Scorer, evaluate
 from trainer.evaluation.report import Measured, Report, build_report, read_report, write_report
 from trainer.evaluation.tables import print_report
+from trainer.preparation import item_texts
 from trainer.run import RunDirectory
 from trainer.scoring import ModelScorer, encode_catalogue
 from trainer.sequences import load_sequences
@@ -144,25 +143,22 @@ def _baseline_row(
     facts: ItemFacts,
     bar: Progress,
 ) -> Measured:
-    """Fits a baseline on the training events; one with settings is tuned on the validation events first."""
+    """Tunes a baseline on the validation events and fits it on the training events."""
     train, size = bench.train, len(bench.preparation.catalogue)
+    grid = list(candidates(name, texts=item_texts(bench.preparation), seed=config.train.seed))
+    task = bar.add_task(f"tuning {name}", total=len(grid))
     began = time.monotonic()
-    if name == "item-knn":
-        grid = list(ItemKNN.grid())
-        task = bar.add_task("tuning item-knn", total=len(grid))
-        baseline: Baseline = tune(
-            grid,
-            train.items,
-            train.row_splits,
-            size,
-            validation,
-            exclude_history=config.evaluate.exclude_history,
-            seed=config.train.seed,
-            progress=lambda done: bar.update(task, completed=done),
-        ).best
-    else:
-        baseline = Popularity().fit(train.items, train.row_splits, size)
-    fitted = {"fit": round(time.monotonic() - began, 2)}
+    baseline = tune(
+        grid,
+        train.items,
+        train.row_splits,
+        size,
+        validation,
+        exclude_history=config.evaluate.exclude_history,
+        seed=config.train.seed,
+        progress=lambda done: bar.update(task, completed=done),
+    ).best
+    fitted = {"tune": round(time.monotonic() - began, 2)}
     scorer = baseline.scorer(queries)
     return _row(
         config, queries, scorer, facts, bar, name=baseline.name, settings=baseline.settings(), seconds=fitted

@@ -168,9 +168,11 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         vectors = self._normalized(self.item_tower(_rows(catalogue.inputs, pool.ids), training=True))
         history = self._history(data, vectors, pool)
         states = self.query_tower.states(history, training=True)
-        queries = self._queries(states, chosen, targets, data.get("user"), catalogue)
+        queries, known = self._queries(states, chosen, targets, data.get("user"), catalogue)
         losses = {"retrieval_loss": self._retrieval_loss(queries, targets, vectors, pool, catalogue)}
-        losses.update(self._ranking_losses(data, chosen, targets, queries, vectors, history, pool, catalogue))
+        losses.update(
+            self._ranking_losses(data, chosen, known, targets, queries, vectors, history, pool, catalogue)
+        )
         return losses
 
     def _normalized(self, vectors: Any) -> Any:
@@ -183,8 +185,14 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         history = {"vectors": gathered * tf.cast(mask, tf.float32)[:, :, tf.newaxis], "mask": mask}
         return history | {name: data[name] for name in ("timestamps", "events") if name in data}
 
-    def _queries(self, states: Any, chosen: Any, targets: Any, user: Any, catalogue: CatalogueTables) -> Any:
-        """float32 [Q, D]: the state before each target, some with a text query, of those some without history."""
+    def _queries(
+        self, states: Any, chosen: Any, targets: Any, user: Any, catalogue: CatalogueTables
+    ) -> tuple[Any, Any]:
+        """Query vectors before each target, some with a text query, of those some without history.
+
+        Returns:
+            float32 [Q, D], and int32 [Q] how many events of the history each query knows.
+        """
         users = (
             None if user is None else {name: tf.gather(value, chosen[:, 0]) for name, value in user.items()}
         )
@@ -192,9 +200,8 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         if self.query_tower.text_width:
             text, alone = self._query_texts(targets, catalogue)
             chosen = tf.where(alone[:, tf.newaxis], chosen * tf.constant([[1, 0]], chosen.dtype), chosen)
-        return self._normalized(
-            self.query_tower.combine(tf.gather_nd(states, chosen), users, text, training=True)
-        )
+        queries = self.query_tower.combine(tf.gather_nd(states, chosen), users, text, training=True)
+        return self._normalized(queries), chosen[:, 1]
 
     def _query_texts(self, targets: Any, catalogue: CatalogueTables) -> tuple[Any, Any]:
         """float32 [Q, E] text vectors (zeros for most) and bool [Q], rows whose history is hidden."""
@@ -220,6 +227,7 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         self,
         data: dict[str, Any],
         chosen: Any,
+        known: Any,
         targets: Any,
         queries: Any,
         vectors: Any,
@@ -246,8 +254,9 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         rows = tf.concat([target_rows[:, tf.newaxis], tf.maximum(negatives, 0)], axis=1)
         scale = tf.gather(tf.gather(catalogue.scale, pool.ids), rows)
         past = tf.stop_gradient(tf.gather(history["vectors"], chosen[:, 0]))
+        shown = tf.sequence_mask(known[part], tf.shape(data["items"])[1])
         scores, values = self.ranking_head(
-            queries, past, before, tf.gather(vectors, rows), scale, training=True
+            queries, past, shown, tf.gather(vectors, rows), scale, training=True
         )
         drawn = tf.pad(negatives >= 0, [[0, 0], [1, 0]], constant_values=True)
         scores = tf.where(drawn, scores, -1e9)

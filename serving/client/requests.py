@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -25,7 +26,7 @@ def query_tensors(
     """Returns the tensors of the query side, one row a query.
 
     Inputs that the model does not have are left out (event times and kinds of a model without them); inputs
-    that the caller left out are filled with "" or 0.
+    that the caller left out are filled with "", NaN (numbers with a fraction) or 0.
 
     Args:
         queries: the queries, B of them.
@@ -153,7 +154,8 @@ def _feature(spec: TensorSpec, values: Sequence[Any]) -> Any:
 
 
 def _scalars(spec: TensorSpec, values: Sequence[Any]) -> Any:
-    empty: Any = "" if spec.dtype == "string" else 0
+    # A model takes NaN for "not given"; 0 would be an age of nought.
+    empty: Any = "" if spec.dtype == "string" else math.nan if "float" in spec.dtype else 0
     filled = [empty if value is None else value for value in values]
     for value in filled:
         _check_type(spec, value)

@@ -17,13 +17,21 @@ from serving.deploy.settings import DEFAULT_IMAGE, Settings, SettingsError
 )
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="Directory to write.")
 @click.option("--image", default=DEFAULT_IMAGE, show_default=True, help="TensorFlow Serving, 2.20 or newer.")
-@click.option("--replicas", type=click.IntRange(1), default=2, show_default=True)
-@click.option("--max-replicas", type=click.IntRange(1), default=10, show_default=True)
+@click.option("--replicas", type=click.IntRange(1), default=2, show_default=True, help="Pods at the least.")
+@click.option(
+    "--max-replicas", type=click.IntRange(1), default=10, show_default=True, help="Pods at the most."
+)
 @click.option("--cpus", type=click.IntRange(1), default=4, show_default=True, help="Cores of one server.")
 @click.option(
     "--model-megabytes", type=click.IntRange(1), default=500, show_default=True, help="Size of one version."
 )
-@click.option("--poll-seconds", type=click.IntRange(1), default=30, show_default=True)
+@click.option(
+    "--poll-seconds",
+    type=click.IntRange(1),
+    default=30,
+    show_default=True,
+    help="Between looks for new versions.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the directory.")
 def deploy(model_name: str, model_path: str | None, output: Path, overwrite: bool, **more: object) -> None:
     """Write Docker Compose, Kubernetes, Helm, Prometheus and Grafana files for a model.

@@ -51,6 +51,9 @@ embedding_dim = 16
 max_length = 6
 blocks = 1
 
+[train.query_text]
+rate = 0.5
+
 [train.ranking]
 candidates = 8
 negatives = 4

@@ -209,7 +209,8 @@ def test_hidden_histories_leave_text_and_user():
     chosen = tf.constant([[0, 3], [1, 2], [2, 1]])
     targets = tf.gather_nd(ITEMS, chosen)
     user = batch()["user"]
-    queries = model._queries(states, chosen, targets, user, model.catalogue).numpy()
+    queries, known = (part.numpy() for part in model._queries(states, chosen, targets, user, model.catalogue))
+    assert known.tolist() == [0, 0, 0]  # the ranking head sees no history either
     for row in range(3):
         one = {"gender": user["gender"][row : row + 1]}
         either = [

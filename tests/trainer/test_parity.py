@@ -10,7 +10,7 @@ from rich.console import Console
 
 pytest.importorskip("tensorflow", reason="needs twotower[train,server]")
 
-from serving.client import RecommenderClient, UserQuery
+from serving.client import RecommenderClient, Route, UserQuery
 from serving.server import EmbeddedServer
 from trainer import contract
 from trainer.config import ProjectConfig
@@ -77,9 +77,11 @@ def test_live_model_and_a_fresh_process_agree(
 def test_live_model_and_the_client_over_grpc_agree(exported: Path, probes: Probes, live: Arrays) -> None:
     with (
         EmbeddedServer(model_name="tiny", model_base_path=str(exported.parent), port=0) as server,
-        RecommenderClient(server.address, model="tiny", version=int(exported.name)) as client,
+        RecommenderClient(server.address, model="tiny") as client,
     ):
-        answers = client.recommend_batch(queries_of(probes.of("recommend", USERS)))
+        answers = client.recommend_batch(
+            queries_of(probes.of("recommend", USERS)), route=Route(version=int(exported.name))
+        )
     ids = np.full(live[contract.ITEM_ID].shape, b"", dtype=object)
     scores = np.full(live[contract.SCORE].shape, -np.inf, np.float32)
     for row, answer in enumerate(answers):
