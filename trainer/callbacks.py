@@ -105,7 +105,7 @@ class ProgressBar(keras.callbacks.Callback):  # type: ignore[misc]
     def __init__(self, console: Console, epochs: int, steps: int, first_epoch: int) -> None:
         super().__init__()
         self._console = console
-        self._epochs, self._steps = epochs, steps
+        self._epochs = epochs
         self._bar = Progress(
             TextColumn("training"),
             BarColumn(),

@@ -125,6 +125,7 @@ def _facts(
         "catalogue_size": len(bench.preparation.catalogue),
         "trained_items": bench.preparation.catalogue.trained,
         "index": {"kind": "exact", "recall": 1.0},
+        "serving_release": config.export.serving_release,
         "limits": {
             "history": config.export.max_history or config.train.model.history.max_length,
             "query_characters": text.max_characters,

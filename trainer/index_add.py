@@ -69,7 +69,7 @@ def add_items(model: Path, items: Path, console: Console) -> Path:
         _replace_index(folder, new, vectors, facts)
         _extend_titles(folder, new)
         write_json(folder / contract.EXTRA_ASSETS / contract.SERVING_FILE, facts)
-        check_lint(folder, "2.20")
+        check_lint(folder, facts["serving_release"])
         _check(folder, new, vectors)
     console.print(f"Added {len(new.ids)} items: {model / str(number)} holds {facts['catalogue_size']:,}.")
     return model / str(number)

@@ -87,7 +87,7 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         )
         self._seeds = keras.random.SeedGenerator(config.seed)
         self._retrieval = RetrievalTask(config.retrieval)
-        self._ranking = RankingTask(config.ranking)
+        self._ranking = RankingTask()
         self._loss_means = {name: keras.metrics.Mean(name=name) for name in self.loss_weights}
         self._total_mean = keras.metrics.Mean(name="loss")
         self.catalogue: CatalogueTables | None = None

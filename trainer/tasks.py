@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from trainer.config import RankingConfig, RetrievalConfig
+from trainer.config import RetrievalConfig
 from trainer.keras_compat import tf, tfrs
 
 
@@ -52,14 +52,9 @@ class RetrievalTask:
 
 
 class RankingTask:
-    """Target above hard negatives, and the observed value.
+    """Target above hard negatives, and the observed value."""
 
-    Args:
-        config: Weights of both.
-    """
-
-    def __init__(self, config: RankingConfig) -> None:
-        self._config = config
+    def __init__(self) -> None:
         total = tf.keras.losses.Reduction.SUM
         self._order = tfrs.tasks.Ranking(
             tf.keras.losses.CategoricalCrossentropy(from_logits=True, reduction=total)

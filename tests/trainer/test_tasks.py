@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.config import RankingConfig, RetrievalConfig
+from trainer.config import RetrievalConfig
 from trainer.keras_compat import tf
 from trainer.tasks import RankingTask, RetrievalTask
 
@@ -63,7 +63,7 @@ def test_weight_zero_leaves_a_query_out(retrieval):
 
 @pytest.fixture(scope="module")
 def ranking():
-    return RankingTask(RankingConfig())
+    return RankingTask()
 
 
 def test_order_loss_is_the_mean_cross_entropy_of_the_first_column(ranking):
