@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from trainer.embedding_table import EmbeddingTable
 from trainer.errors import ConfigError
 from trainer.features import WORDS, FeatureSpecs
 from trainer.fusion import Fusion
@@ -40,7 +41,7 @@ class FeatureVectors(keras.layers.Layer):  # type: ignore[misc]
         self.specs = specs
         self._words = WordVectors(specs.words, width, word_dropout, seed) if specs.words else None
         self._embeddings = {
-            spec.name: keras.layers.Embedding(spec.rows, width, name=f"category_{spec.name}")
+            spec.name: EmbeddingTable(spec.rows, width, name=f"category_{spec.name}")
             for spec in specs.categories
         }
 
@@ -117,9 +118,7 @@ class ItemTower(keras.layers.Layer):  # type: ignore[misc]
         self._seeds = keras.random.SeedGenerator(seed)
         self._features = FeatureVectors(specs, width, word_dropout=config.word_dropout, seed=seed)
         self._ids = (
-            keras.layers.Embedding(
-                trained_items + 1, width, embeddings_initializer="glorot_uniform", name="item_id"
-            )
+            EmbeddingTable(trained_items + 1, width, embeddings_initializer="glorot_uniform", name="item_id")
             if config.id_embedding
             else None
         )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class Closed(BaseModel):
@@ -19,6 +19,28 @@ class Closed(BaseModel):
     )
 
 
+class LoraConfig(Closed):
+    """Low-rank updates of BERT's matrices (LoRA, Hu 2021); merged into them when the model is exported."""
+
+    rank: int = Field(8, ge=1, le=256)
+    """Rank of each update."""
+    alpha: float = Field(16.0, gt=0)
+    """Updates are scaled by alpha / rank, so that the rank can change without a new learning rate."""
+    targets: Annotated[
+        tuple[Literal["query", "key", "value", "output", "inner", "outer"], ...], Field(min_length=1)
+    ] = ("query", "value")
+    """Which matrices of a layer: those of attention, and the two of the feed-forward part, "inner" and "outer"."""
+    layers: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = None
+    """Which layers, 0 = the lowest; by default all."""
+
+    @field_validator("targets", "layers")
+    @classmethod
+    def _each_once(cls, values: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+        if values is not None and len(set(values)) < len(values):
+            raise ValueError("name each one once")
+        return values
+
+
 class TextConfig(Closed):
     """The BERT text tower shared by items and free-text queries."""
 
@@ -30,6 +52,29 @@ class TextConfig(Closed):
     """Longer texts are cut to this many characters before they are tokenized."""
     batch_size: int = Field(64, ge=1)
     """Texts encoded at once when the catalogue's vectors are computed; affects speed and memory only."""
+    pooling: Literal["mean", "cls"] = "mean"
+    """A text's vector: the mean over its word pieces (Reimers and Gurevych 2019) or that of [CLS] (Devlin 2018)."""
+    width: int | None = Field(None, ge=1, le=4096)
+    """Text vectors are projected to this width by a matrix that is learned in every mode; by default they are as wide
+    as the encoder makes them."""
+    mode: Literal["frozen", "lora", "top_layers", "full"] = "frozen"
+    """What of BERT learns: nothing, so that its vectors come from a cache; low-rank updates; its upper layers; all."""
+    unfreeze_after: int = Field(0, ge=0)
+    """With another mode than "frozen": epochs at the beginning in which BERT does not learn and costs nothing."""
+    lora: LoraConfig = LoraConfig()
+    top_layers: int = Field(2, ge=1)
+    """With "top_layers": how many of the upper layers learn."""
+    learning_rate: float | None = Field(None, gt=0)
+    """Of BERT at its highest; by default 5e-4 with "lora" (Hu 2021, table 9), else 5e-5 (Devlin 2018, appendix A.3)."""
+    warmup_steps: int = Field(100, ge=0)
+    """Steps in which that rate rises from zero, from the first one in which BERT learns."""
+    layer_decay: float = Field(0.9, gt=0, le=1)
+    """Each layer learns at this share of the rate of the one above it (Howard and Ruder 2018, section 3.2)."""
+    weight_decay: float = Field(0.01, ge=0)
+    """Decoupled weight decay of BERT's matrices (Devlin 2018, appendix A.2)."""
+    pieces_at_once: int = Field(8192, ge=512)
+    """Word pieces whose hidden values are kept in memory. A step with more of them encodes its texts twice, part by
+    part, as gradient caching does (Gao 2021); the gradients are the same."""
 
 
 class ItemTowerConfig(Closed):
@@ -191,8 +236,32 @@ class TrainConfig(Closed):
     """Steps in which the learning rate rises from zero (Goyal 2017)."""
     clip_norm: float = Field(5.0, gt=0)
     """Gradients are scaled down to this global norm (Pascanu 2013)."""
+    table_optimizer: Literal["adamw", "adagrad", "lazy_adam"] = "adamw"
+    """Of the vectors of IDs, categories and words. "adamw": as all else, every row in every step. "adagrad" (Duchi
+    2011) and "lazy_adam" (TensorFlow Addons) change the rows of the step alone, which large catalogues need."""
+    table_learning_rate: float | None = Field(None, gt=0)
+    """Of these vectors at its highest; by default 0.1 with "adagrad" (its rate in the TFRS tutorials), else
+    `learning_rate`."""
     text: TextConfig = TextConfig()
     model: ModelConfig = ModelConfig()
     query_text: QueryTextConfig = QueryTextConfig()
     retrieval: RetrievalConfig = RetrievalConfig()
     ranking: RankingConfig = RankingConfig()
+
+    @model_validator(mode="after")
+    def _texts_can_learn(self) -> TrainConfig:
+        if self.text.mode == "frozen" and self.text.unfreeze_after:
+            raise ValueError(
+                'text.unfreeze_after needs another text.mode than "frozen": that one never learns'
+            )
+        if self.text.unfreeze_after >= self.epochs:
+            raise ValueError(
+                f"text.unfreeze_after = {self.text.unfreeze_after} must be below epochs = {self.epochs}, "
+                "or BERT never learns"
+            )
+        if self.text.width is not None and self.model.item.whiten_text:
+            raise ValueError(
+                "model.item.whiten_text is measured once and cannot follow a projection that is learned: "
+                "take it or text.width"
+            )
+        return self

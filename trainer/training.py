@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -19,16 +20,28 @@ from trainer.evaluation.ranking import evaluate
 from trainer.input import steps_per_epoch, training_batches, training_windows
 from trainer.keras_compat import keras
 from trainer.model import TwoTowerModel
+from trainer.model_card import write_model_card
+from trainer.optimizers.make import make_optimizer
+from trainer.projector import write_projector
 from trainer.run import RunDirectory
 from trainer.scoring import ModelScorer, encode_catalogue
 from trainer.sequences import Sequences, load_sequences
+from trainer.text_modes.training import Unfreeze, refresh_texts, settle_texts
 from trainer.workbench import Workbench, encoder_fingerprint
 
 _VALIDATION_METRICS = ("ndcg@10", "recall@10", "coverage@10")
 _VALIDATION_QUERIES = 2048  # enough to tell epochs apart; all of them are ranked by `twotower evaluate`
 
 
-def train(config: ProjectConfig, split: str, console: Console, *, overwrite: bool = False) -> RunDirectory:
+def train(
+    config: ProjectConfig,
+    split: str,
+    console: Console,
+    *,
+    overwrite: bool = False,
+    run: RunDirectory | None = None,
+    watchers: Sequence[Any] = (),
+) -> RunDirectory:
     """Trains on one split protocol, or goes on where an interrupted run stopped.
 
     Args:
@@ -36,6 +49,8 @@ def train(config: ProjectConfig, split: str, console: Console, *, overwrite: boo
         split: "leave_last_out" or "by_time".
         console: For progress.
         overwrite: Begin anew even if there is a run.
+        run: Where to train; by default the run of the split.
+        watchers: Keras callbacks that see every epoch after its checkpoint was written.
 
     Returns:
         The finished run.
@@ -46,7 +61,7 @@ def train(config: ProjectConfig, split: str, console: Console, *, overwrite: boo
         TrainingDivergedError: the loss became NaN or infinite, or exploded.
     """
     dataset = DatasetDirectory.open(config.dataset_dir(split))
-    run = RunDirectory(config.run_dir(split))
+    run = run or RunDirectory(config.run_dir(split))
     identity = run_identity(config, dataset)
     began = time.monotonic()
     if not run.begin(identity, overwrite):
@@ -54,21 +69,21 @@ def train(config: ProjectConfig, split: str, console: Console, *, overwrite: boo
             f"{run.path} is up to date: same data, settings and encoder. Use --overwrite to train again."
         )
         return run
-    state, bench = _fit(config.train, Workbench.open(config, dataset, console), run, console)
-    run.write_manifest(
-        {
-            "identity": identity,
-            "finished": True,
-            "twotower_version": version("twotower"),
-            "settings": config.train.model_dump(mode="json"),
-            "dataset_digest": dataset.digest,
-            "encoder_digest": bench.encoder.digest() if bench.encoder else None,
-            "best_epoch": state["best_epoch"] + 1,
-            "epochs": state["epoch"] + 1,
-            "validation": state["history"][state["best_epoch"]],
-            "seconds": round(time.monotonic() - began, 1),
-        }
-    )
+    state, bench = _fit(config.train, Workbench.open(config, dataset, console), run, console, watchers)
+    manifest = {
+        "identity": identity,
+        "finished": True,
+        "twotower_version": version("twotower"),
+        "settings": config.train.model_dump(mode="json"),
+        "dataset_digest": dataset.digest,
+        "encoder_digest": bench.encoder_digest,
+        "best_epoch": state["best_epoch"] + 1,
+        "epochs": state["epoch"] + 1,
+        "validation": state["history"][state["best_epoch"]],
+        "seconds": round(time.monotonic() - began, 1),
+    }
+    _describe(config, bench, run, manifest)
+    run.write_manifest(manifest)
     best = state["history"][state["best_epoch"]]
     console.print(
         f"Best epoch {state['best_epoch'] + 1}: validation NDCG@10 {best['val_ndcg@10']:.4f}. Run: {run.path}"
@@ -81,8 +96,17 @@ def run_identity(config: ProjectConfig, dataset: DatasetDirectory) -> str:
     return digest_of(config.train, dataset.digest, encoder_fingerprint(config.encoder()))
 
 
+def _describe(config: ProjectConfig, bench: Workbench, run: RunDirectory, manifest: dict[str, Any]) -> None:
+    """Writes what people look at: the model card, and the item vectors of the best epoch for TensorBoard."""
+    load_best(bench.model, config.train, run)
+    catalogue = bench.preparation.catalogue
+    columns = {"item_id": catalogue.item_ids, "title": catalogue.titles, "events": catalogue.counts.tolist()}
+    write_projector(run.logs, encode_catalogue(bench.model).numpy(), columns)
+    write_model_card(run, config, bench.dataset, manifest)
+
+
 def _fit(
-    config: TrainConfig, bench: Workbench, run: RunDirectory, console: Console
+    config: TrainConfig, bench: Workbench, run: RunDirectory, console: Console, watchers: Sequence[Any] = ()
 ) -> tuple[dict[str, Any], Workbench]:
     windows = training_windows(bench.train, config)
     if not windows.predicted.any():
@@ -91,21 +115,25 @@ def _fit(
     optimizer = make_optimizer(config, steps)
     model.compile(optimizer=optimizer, jit_compile=False)
     optimizer.build(model.trainable_variables)
-    variables = [*model.variables, *optimizer.variables]
+    if model.text_tower is not None:
+        model.text_tower.compile(steps)
+    variables = _kept(model, optimizer)
     state = load_checkpoint(run.last, variables) if run.last.exists() else {}
     first = state.get("epoch", -1) + 1
-    checkpoints = Checkpoints(run, variables, config.patience, state)
+    checkpoints = Checkpoints(run, variables, config.patience, state, counted_from=config.text.unfreeze_after)
     if first:
         console.print(f"Going on after epoch {first} of an interrupted run.")
     if first < config.epochs and not (first and checkpoints.exhausted):
         progress = ProgressBar(console, config.epochs, steps, first)
         callbacks = [
-            Validation(_validation(bench, config)),
+            Unfreeze(config.text.unfreeze_after, console),
+            Validation(_validation(bench, config, console)),
             StopWhenDiverged(),
             WarnOfCollapse(console),
             checkpoints,
             keras.callbacks.TensorBoard(str(run.logs), write_graph=False, update_freq="epoch"),
             progress,
+            *watchers,
         ]
         batches = training_batches(bench.preparation, bench.train, windows, config, first)
         try:
@@ -123,21 +151,13 @@ def _fit(
     return checkpoints.state, bench
 
 
-def make_optimizer(config: TrainConfig, steps: int) -> Any:
-    """AdamW with a linear warm-up, then a cosine down to a tenth (Loshchilov and Hutter 2017)."""
-    rate: Any = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0,
-        decay_steps=max(1, config.epochs * steps - config.warmup_steps),
-        alpha=0.1,
-        warmup_target=config.learning_rate,
-        warmup_steps=config.warmup_steps,
-    )
-    return keras.optimizers.AdamW(
-        learning_rate=rate, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm
-    )
+def _kept(model: TwoTowerModel, optimizer: Any) -> list[Any]:
+    """All variables that a run needs to go on, in a fixed order."""
+    texts = model.text_tower.variables if model.text_tower is not None else ()
+    return [*model.variables, *optimizer.variables, *texts]
 
 
-def _validation(bench: Workbench, config: TrainConfig) -> Any:
+def _validation(bench: Workbench, config: TrainConfig, console: Console) -> Any:
     """Measures retrieval and ranking on validation events."""
     sequences = load_sequences(bench.dataset, "validation", bench.preparation.catalogue)
     queries = queries_of(sequences).sample(_VALIDATION_QUERIES, config.seed)
@@ -152,6 +172,7 @@ def _validation(bench: Workbench, config: TrainConfig) -> Any:
     }
 
     def measure() -> dict[str, float]:
+        refresh_texts(bench.model, console)
         vectors = encode_catalogue(bench.model)
         figures = describe_items(vectors.numpy())
         for prefix, scorer in scorers.items():
@@ -169,12 +190,23 @@ def queries_of(sequences: Sequences) -> EvaluationQueries:
     return EvaluationQueries.from_sequences(sequences.items, sequences.row_splits, sequences.target_start)
 
 
-def load_best(model: TwoTowerModel, config: TrainConfig, run: RunDirectory) -> None:
-    """Puts the weights of the best epoch into a model of the same settings.
+def load_best(
+    model: TwoTowerModel, config: TrainConfig, run: RunDirectory, console: Console | None = None
+) -> None:
+    """Puts the weights of the best epoch into a model of the same settings, and into its text encoder if that learned.
+
+    Args:
+        model: As `Workbench.open` makes it.
+        config: Of the training.
+        run: A finished one.
+        console: For progress where texts are encoded anew.
 
     Raises:
         RunError: the run's checkpoint does not fit.
     """
     optimizer = make_optimizer(config, 1)
     optimizer.build(model.trainable_variables)
-    load_checkpoint(run.best, [*model.variables, *optimizer.variables])
+    if model.text_tower is not None:
+        model.text_tower.compile(1)
+    load_checkpoint(run.best, _kept(model, optimizer))
+    settle_texts(model, console or Console(quiet=True))

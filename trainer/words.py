@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from trainer.keras_compat import keras, tf
+from trainer.optimizers.groups import read_by_rows
 
 _LONGEST = 32
 _BATCH = 65_536
@@ -79,8 +80,10 @@ class WordVectors(keras.layers.Layer):  # type: ignore[misc]
 
     def build(self, input_shape: Any = None) -> None:
         """The table; its first row stands for no word and is never read."""
-        self._table = self.add_weight(
-            shape=(len(self.spec.values) + 1, self.width), initializer="uniform", name="table"
+        self._table = read_by_rows(
+            self.add_weight(
+                shape=(len(self.spec.values) + 1, self.width), initializer="uniform", name="table"
+            )
         )
         self.built = True
 
@@ -92,10 +95,11 @@ class WordVectors(keras.layers.Layer):  # type: ignore[misc]
             weights *= tf.cast(kept, tf.float32)
         weights = tf.math.l2_normalize(weights, axis=1)
         places = tf.where(weights > 0)
+        words, columns = tf.unique(tf.gather_nd(rows, places))  # the rows of the table that are read
         sparse = tf.SparseTensor(
-            tf.stack([places[:, 0], tf.cast(tf.gather_nd(rows, places), tf.int64)], axis=1),
+            tf.stack([places[:, 0], tf.cast(columns, tf.int64)], axis=1),
             tf.gather_nd(weights, places),
-            [tf.shape(rows, tf.int64)[0], len(self._weights)],
+            [tf.shape(rows, tf.int64)[0], tf.size(words, tf.int64)],
         )
-        vectors = tf.sparse.sparse_dense_matmul(sparse, tf.convert_to_tensor(self._table))
+        vectors = tf.sparse.sparse_dense_matmul(sparse, tf.gather(self._table.value, words))
         return vectors, tf.reduce_any(weights > 0, axis=1)

@@ -1,0 +1,94 @@
+"""AdamW with groups of variables, and with tables that another rule updates row by row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trainer.keras_compat import keras, tf
+from trainer.optimizers.groups import Group, group_numbers, is_table
+from trainer.optimizers.rows import RowRule, summed
+
+
+class GroupedAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
+    """AdamW (Loshchilov and Hutter 2019).
+
+    Without groups and without a rule for tables it takes Keras' steps bit by bit, except that a weight decay of zero
+    is not carried out.
+
+    Args:
+        groups: Variables with rates of their own.
+        tables: What happens to embedding tables; None = AdamW, on every row in every step.
+        settings: As keras.optimizers.AdamW takes them.
+    """
+
+    def __init__(
+        self, groups: tuple[Group, ...] = (), tables: RowRule | None = None, **settings: Any
+    ) -> None:
+        super().__init__(**settings)
+        self._groups = groups
+        self._tables = tables
+        self._group_of: list[int] = []
+        self._slots: list[list[Any]] = []
+
+    def build(self, variables: list[Any]) -> None:
+        """Makes what the rules remember of each variable."""
+        if self.built:
+            return
+        super(keras.optimizers.Adam, self).build(variables)
+        self._group_of = group_numbers(self._groups, variables)
+        adam = {"momentum": 0.0, "velocity": 0.0}
+        self._by_rows = [self._tables is not None and is_table(variable) for variable in variables]
+        self._slots = [
+            [
+                self.add_variable_from_reference(variable, name=name, initializer=_constant(start))
+                for name, start in (self._tables.slots if by_rows and self._tables else adam).items()
+            ]
+            for variable, by_rows in zip(variables, self._by_rows, strict=True)
+        ]
+        self._momentums = [slots[0] for slots in self._slots]
+        self._velocities = [slots[-1] for slots in self._slots]
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """One step of one variable.
+
+        Args:
+            gradient: Tensor or tf.IndexedSlices.
+            variable: tf.Variable.
+            learning_rate: float32 [1 + groups], the common rate and that of each group.
+        """
+        index = self._get_variable_index(variable)
+        rate = learning_rate[self._group_of[index]]
+        decay = float(self.weight_decay or 0.0) if self._use_weight_decay(variable) else 0.0
+        if self._by_rows[index] and self._tables is not None:
+            if not isinstance(gradient, tf.IndexedSlices):
+                raise TypeError(
+                    f"{variable.name} is a table, but its gradient is dense: it was read as a whole."
+                )
+            slots = [slot.value for slot in self._slots[index]]
+            self._tables.step(
+                variable, slots, gradient, rate=rate, decay=decay, steps=tf.convert_to_tensor(self.iterations)
+            )
+            return
+        if decay:
+            variable.assign_sub(variable * decay * tf.cast(rate, variable.dtype))
+        super().update_step(gradient, variable, rate)
+
+    def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
+        rates = [group.rate(self.iterations) for group in self._groups]
+        super()._backend_update_step(grads, trainable_variables, tf.stack([learning_rate, *rates]))
+
+    def _clip_gradients(self, grads: list[Any]) -> list[Any]:
+        if self._tables is None:
+            clipped: list[Any] = super()._clip_gradients(grads)
+            return clipped
+        grads = [summed(slope) if isinstance(slope, tf.IndexedSlices) else slope for slope in grads]
+        if self.global_clipnorm:
+            grads, _ = tf.clip_by_global_norm(grads, self.global_clipnorm)
+        return grads
+
+    def _apply_weight_decay(self, variables: list[Any]) -> None:
+        """Done by `update_step`, at the rate of the variable's group."""
+
+
+def _constant(value: float) -> Any:
+    return keras.initializers.Constant(value) if value else "zeros"
