@@ -39,14 +39,45 @@ def make_light_model(base: Path) -> None:
 
 def light_requests(name: str) -> list[bytes]:
     """64 requests of one user each."""
+    return string_requests(name, "user", [f"user{i * 37}" for i in range(64)])
+
+
+def make_text_model(base: Path, encoder: Path) -> None:
+    """Text -> BERT without padding -> exact top 100 of 10,000 random item vectors of its width -> scores and ids."""
+    import tensorflow as tf
+
+    from trainer.text_encoder import load_text_encoder
+
+    items, k = 10_000, 100
+
+    class Text(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = load_text_encoder(str(encoder), max_tokens=64, max_characters=512)
+            drawn = np.random.default_rng(7).normal(size=(items, self.encoder.width))
+            self.items = tf.Variable(drawn.astype(np.float32))
+            self.ids = tf.constant([f"item{i}" for i in range(items)])
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+        def recommend(self, text: Any) -> Any:
+            query = self.encoder(text)
+            score, index = tf.math.top_k(tf.matmul(query, self.items, transpose_b=True), k)
+            return {"score": score, "item_id": tf.gather(self.ids, index)}
+
+    module = Text()
+    tf.saved_model.save(module, str(base / "1"), signatures={"serving_default": module.recommend})
+
+
+def string_requests(name: str, column: str, values: list[str]) -> list[bytes]:
+    """One request a value, of one row."""
     from serving.wire.messages import PredictRequest
     from serving.wire.tensors import encode_strings
 
     result = []
-    for i in range(64):
+    for value in values:
         request = PredictRequest()
         request.model_spec.name = name
-        request.inputs["user"].CopyFrom(encode_strings([f"user{i * 37}"], [1]))
+        request.inputs[column].CopyFrom(encode_strings([value], [1]))
         result.append(request.SerializeToString())
     return result
 

@@ -1,6 +1,7 @@
 """Load test of the embedded server, beside a plain gRPC server with TensorFlow's helpers and an empty echo server.
 
     python benchmarks/serving_load.py                      # light model: look-up, top-100 of 10,000 x 64
+    python benchmarks/serving_load.py --encoder runs/movielens-100k/encoder --texts titles.txt   # text model
     python benchmarks/serving_load.py --model saved_models/movielens-100k   # any model with warm-up records
     python benchmarks/serving_load.py --callers 1 --callers 32 --seconds 3 --rounds 5 --json out.json
 
@@ -21,7 +22,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -29,7 +30,7 @@ import click
 import grpc
 import grpc.aio
 import numpy as np
-from _serving_models import light_requests, make_light_model
+from _serving_models import light_requests, make_light_model, make_text_model, string_requests
 from rich.console import Console
 from rich.table import Table
 
@@ -249,6 +250,12 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 @click.command()
 @click.option("--model", type=click.Path(path_type=Path), help="Base path of a model with warm-up records.")
+@click.option(
+    "--encoder",
+    type=click.Path(exists=True, path_type=Path),
+    help="Folder of a BERT: take a model that encodes texts with it.",
+)
+@click.option("--texts", type=click.File(), help="What that model is asked for, a text a line.")
 @click.option("--callers", type=int, multiple=True, default=(1, 8, 32, 128), show_default=True)
 @click.option(
     "--seconds", type=click.FloatRange(0.1, 60), default=3.0, show_default=True, help="Of one round."
@@ -261,6 +268,8 @@ def show(rows: list[dict[str, Any]]) -> None:
 @click.option("--answer", type=click.Path(path_type=Path), hidden=True)
 def main(
     model: Path | None,
+    encoder: Path | None,
+    texts: TextIO | None,
     callers: tuple[int, ...],
     seconds: float,
     rounds: int,
@@ -274,11 +283,9 @@ def main(
         run_server(hidden["run_server"], hidden["port"], model, hidden["answer"])
         return
     with tempfile.TemporaryDirectory() as scratch:
-        base = model or Path(scratch, "light")
-        if model is None:
-            make_light_model(base)
+        base = model or Path(scratch, "made")
+        requests = make(base, model is not None, encoder, texts)
         version = newest(base)
-        requests = light_requests("m") if model is None else warmup_requests(version, "m")
         answer = Path(scratch, "answer")
         write_answer(version, requests[0], answer)
         print(f"bare model call: {floor_us(version, requests[0], seconds):.0f} us")
@@ -294,6 +301,21 @@ def main(
     show(rows)
     if output is not None:
         output.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def make(base: Path, is_there: bool, encoder: Path | None, texts: TextIO | None) -> list[bytes]:
+    """Makes the model, unless it is there, and requests for it."""
+    if is_there:
+        return warmup_requests(newest(base), "m")
+    if encoder is None:
+        make_light_model(base)
+        return light_requests("m")
+    lines = texts.read().splitlines() if texts is not None else []
+    if not lines:
+        raise click.UsageError("--encoder needs --texts, a file with a text a line.")
+    make_text_model(base, encoder)
+    order = np.random.default_rng(7).permutation(len(lines))
+    return string_requests("m", "text", [lines[index] for index in order])
 
 
 def write_answer(version: Path, request: bytes, path: Path) -> None:

@@ -32,6 +32,8 @@ from serving.deploy.settings import DEFAULT_IMAGE, Settings, SettingsError
     show_default=True,
     help="Between looks for new versions.",
 )
+@click.option("--stable-version", type=click.IntRange(0), help="Serve this version, under the label stable.")
+@click.option("--canary-version", type=click.IntRange(0), help="And this one beside it, under canary.")
 @click.option("--overwrite", is_flag=True, help="Replace the directory.")
 def deploy(model_name: str, model_path: str | None, output: Path, overwrite: bool, **more: object) -> None:
     """Write Docker Compose, Kubernetes, Helm, Prometheus and Grafana files for a model.

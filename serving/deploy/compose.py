@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from serving.deploy.monitoring import DASHBOARDS
 from serving.deploy.server_files import GRPC_PORT, REST_PORT, flags
 from serving.deploy.settings import Settings
 
@@ -23,7 +24,8 @@ services:
       - "${{MODELS:?set MODELS to the directory that holds the models}}:/models:ro"
       - "./config:/etc/serving:ro"
     healthcheck:
-      test: ["CMD-SHELL", "exec 3<>/dev/tcp/127.0.0.1/{grpc}"]
+      # Bash by name: CMD-SHELL takes sh, which is dash in this image and knows no /dev/tcp.
+      test: ["CMD", "bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/{grpc}"]
       interval: 5s
       timeout: 3s
       retries: 3
@@ -48,7 +50,8 @@ services:
   grafana:
     image: grafana/grafana:12.1.0
     volumes:
-      - "./grafana:/var/lib/grafana/dashboards:ro"
+      - "./grafana/provisioning:/etc/grafana/provisioning:ro"
+      - "./grafana/dashboard.json:{dashboards}/dashboard.json:ro"
     ports:
       - "127.0.0.1:3000:3000"
     profiles: ["monitoring"]
@@ -65,4 +68,5 @@ def compose_file(settings: Settings) -> str:
         start=settings.start_seconds,
         cpus=settings.cpus,
         memory=settings.memory_megabytes,
+        dashboards=DASHBOARDS,
     )

@@ -8,19 +8,20 @@ from pathlib import Path
 from serving.deploy.compose import compose_file
 from serving.deploy.helm import chart
 from serving.deploy.kubernetes import manifests
-from serving.deploy.monitoring import dashboard, prometheus_files
+from serving.deploy.monitoring import grafana_files, prometheus_files
 from serving.deploy.server_files import config_files
 from serving.deploy.settings import Settings
 
 
 def kit(settings: Settings) -> dict[str, str]:
     """Every file by its path below the output directory."""
-    files = {"docker-compose.yaml": compose_file(settings), "grafana/dashboard.json": dashboard(settings)}
+    files = {"docker-compose.yaml": compose_file(settings)}
     for folder, part in (
         ("config", config_files(settings)),
         ("kubernetes", manifests(settings)),
         ("helm", chart(settings)),
         ("prometheus", prometheus_files(settings)),
+        ("grafana", grafana_files(settings)),
     ):
         files |= {f"{folder}/{name}": text for name, text in part.items()}
     return files

@@ -49,11 +49,39 @@ groups:
 """
 
 
+# Where Grafana looks for dashboards in its container.
+DASHBOARDS = "/var/lib/grafana/dashboards"
+_DATA_SOURCE = """\
+apiVersion: 1
+datasources:
+  - name: Prometheus
+    type: prometheus
+    url: http://prometheus:9090
+    isDefault: true
+"""
+_PROVIDER = f"""\
+apiVersion: 1
+providers:
+  - name: twotower
+    type: file
+    options: {{path: {DASHBOARDS}}}
+"""
+
+
 def prometheus_files(settings: Settings) -> dict[str, str]:
     """The files of `prometheus/` by name."""
     return {
         "prometheus.yml": _PROMETHEUS.format(name=settings.model_name, path=METRICS_PATH, port=REST_PORT),
         "alerts.yml": _ALERTS.format(name=settings.model_name),
+    }
+
+
+def grafana_files(settings: Settings) -> dict[str, str]:
+    """The files of `grafana/` by name: the dashboard, and what makes Grafana load it and find Prometheus."""
+    return {
+        "dashboard.json": dashboard(settings),
+        "provisioning/datasources/prometheus.yaml": _DATA_SOURCE,
+        "provisioning/dashboards/dashboards.yaml": _PROVIDER,
     }
 
 
@@ -70,6 +98,11 @@ def dashboard(settings: Settings) -> str:
     failing = rate("request_count", ',status!="OK"')
     all_calls = rate("request_count")
     loads = f":tensorflow:cc:saved_model:load_attempt_count{{{job}}}"
+    # The embedded server tells its memory itself; that of the real one is known to Kubernetes.
+    memory = {
+        "{{instance}}": f"process_resident_memory_bytes{{{job}}}",
+        "{{pod}}": f'container_memory_working_set_bytes{{container="serving",pod=~"{settings.model_name}-.*"}}',
+    }
     quantiles = {"p50": 0.5, "p99": 0.99}
     panels = [
         _panel(0, "Requests per second", "reqps", {"{{status}}": f"sum by (status) ({all_calls})"}),
@@ -79,7 +112,7 @@ def dashboard(settings: Settings) -> str:
             3, "Time in the model", "µs", {n: quantile(q, "runtime_latency") for n, q in quantiles.items()}
         ),
         _panel(4, "Loads", "short", {"{{status}}": f"sum by (status) ({loads})"}),
-        _panel(5, "Memory", "bytes", {"{{instance}}": f"process_resident_memory_bytes{{{job}}}"}),
+        _panel(5, "Memory", "bytes", memory),
     ]
     document = {
         "title": f"Model server: {settings.model_name}",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from serving.deploy.settings import Settings
 
 GRPC_PORT, REST_PORT = 8500, 8501
@@ -9,18 +11,14 @@ METRICS_PATH = "/monitoring/prometheus/metrics"
 
 MODELS_CONFIG = """\
 # Which models are served. Read again every {poll} s: edit and wait, no restart.
-# For a canary: keep two versions with `specific`, give each a label, let clients ask by label, then move the
-# label "stable". A label may only point to a loaded version, so a move takes three edits: load both versions,
-# move the label, drop the old version.
+# A label may only point to a loaded version, so a new stable version takes three edits: load both versions, move
+# the label "stable", drop the old version.
 model_config_list {{
   config {{
     name: "{name}"
     base_path: "{path}"
     model_platform: "tensorflow"
-    model_version_policy {{ latest {{ num_versions: 1 }} }}
-    # model_version_policy {{ specific {{ versions: 1 versions: 2 }} }}
-    # version_labels {{ key: "stable" value: 1 }}
-    # version_labels {{ key: "canary" value: 2 }}
+{policy}
   }}
 }}
 """
@@ -52,11 +50,31 @@ client_verify: true
 """
 
 
+def _policy(labels: Mapping[str, int]) -> list[str]:
+    """Which versions are served: the newest, or those that have a label."""
+    if not labels:
+        return [
+            "model_version_policy { latest { num_versions: 1 } }",
+            "# For a canary: `twotower deploy --stable-version=1 --canary-version=2`, or",
+            "# model_version_policy { specific { versions: 1 versions: 2 } }",
+            '# version_labels { key: "stable" value: 1 }',
+            '# version_labels { key: "canary" value: 2 }',
+        ]
+    versions = " ".join(f"versions: {version}" for version in labels.values())
+    return [
+        f"model_version_policy {{ specific {{ {versions} }} }}",
+        *(f'version_labels {{ key: "{label}" value: {version} }}' for label, version in labels.items()),
+    ]
+
+
 def config_files(settings: Settings) -> dict[str, str]:
     """The files of `config/` by name."""
     return {
         "models.config": MODELS_CONFIG.format(
-            name=settings.model_name, path=settings.model_path, poll=settings.poll_seconds
+            name=settings.model_name,
+            path=settings.model_path,
+            poll=settings.poll_seconds,
+            policy="\n".join(f"    {line}" for line in _policy(settings.labels)),
         ),
         "batching.config": BATCHING_CONFIG.format(cpus=settings.cpus, threads=settings.cpus),
         "monitoring.config": MONITORING_CONFIG,
@@ -95,4 +113,6 @@ def flags(settings: Settings, config_dir: str = "/etc/serving") -> list[str]:
         "enable_grpc_healthcheck_service": "true",
         "grpc_channel_arguments": ",".join(f"{key}={value}" for key, value in connection.items()),
     }
+    if settings.labels:  # at the first start no version is loaded yet that a label could point to
+        values["allow_version_labels_for_unavailable_models"] = "true"
     return [f"--{name}={value}" for name, value in values.items()]

@@ -29,6 +29,8 @@ class Settings:
         cpus: cores of a pod; its thread pools get as many.
         model_megabytes: size of one version on disk, in MB; a pod gets memory for two versions.
         poll_seconds: between two looks for new versions.
+        stable_version: the version that gets the label "stable"; None: the newest is served, without labels.
+        canary_version: the version beside it that gets the label "canary"; None: there is none.
     """
 
     model_name: str
@@ -39,6 +41,8 @@ class Settings:
     cpus: int = 4
     model_megabytes: int = 500
     poll_seconds: int = 30
+    stable_version: int | None = None
+    canary_version: int | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.model_name):
@@ -53,6 +57,16 @@ class Settings:
         check_image(self.image)
         if self.max_replicas < self.replicas:
             raise SettingsError(f"max replicas {self.max_replicas} is below replicas {self.replicas}")
+        if self.canary_version is not None and self.canary_version == self.stable_version:
+            raise SettingsError(f"version {self.canary_version} cannot be both the stable one and the canary")
+        if self.canary_version is not None and self.stable_version is None:
+            raise SettingsError("a canary needs a stable version beside it; give --stable-version too")
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """Version by label; empty: the newest version is served, without labels."""
+        versions = {"stable": self.stable_version, "canary": self.canary_version}
+        return {label: version for label, version in versions.items() if version is not None}
 
     @property
     def memory_megabytes(self) -> int:

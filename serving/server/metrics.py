@@ -18,21 +18,21 @@ EXAMPLE_BOUNDS = tuple(float(2**i) for i in range(15))
 Labels = tuple[str, ...]
 
 
-class Counter:
-    """A number that only grows, one a set of label values."""
+class _Scalar:
+    """One number a set of label values.
 
-    kind = "counter"
+    Args:
+        name: as it stands in the page.
+        labels: their names.
+    """
+
+    kind = ""
 
     def __init__(self, name: str, labels: Sequence[str]):
         self.name = name
-        self._labels = tuple(labels)
+        self.labels = tuple(labels)
         self._values: dict[Labels, float] = {}
         self._lock = threading.Lock()
-
-    def add(self, *labels: str, by: float = 1) -> None:
-        """Adds to the value of these label values."""
-        with self._lock:
-            self._values[labels] = self._values.get(labels, 0) + by
 
     def value(self, *labels: str) -> float:
         """The value now; 0 if nothing was added yet."""
@@ -47,7 +47,29 @@ class Counter:
         """The samples, one a line."""
         with self._lock:
             values = sorted(self._values.items())
-        return [f"{self.name}{_braces(self._labels, labels)} {_number(value)}" for labels, value in values]
+        return [f"{self.name}{_braces(self.labels, labels)} {_number(value)}" for labels, value in values]
+
+
+class Counter(_Scalar):
+    """A number that only grows."""
+
+    kind = "counter"
+
+    def add(self, *labels: str, by: float = 1) -> None:
+        """Adds to the value of these label values."""
+        with self._lock:
+            self._values[labels] = self._values.get(labels, 0) + by
+
+
+class Gauge(_Scalar):
+    """A number that is set."""
+
+    kind = "gauge"
+
+    def set(self, value: float, *labels: str) -> None:
+        """Sets the value of these label values."""
+        with self._lock:
+            self._values[labels] = value
 
 
 class Histogram:
@@ -57,7 +79,7 @@ class Histogram:
 
     def __init__(self, name: str, labels: Sequence[str], bounds: Sequence[float] = LATENCY_BOUNDS):
         self.name = name
-        self._labels = tuple(labels)
+        self.labels = tuple(labels)
         self._bounds = tuple(bounds)
         self._counts: dict[Labels, list[int]] = {}
         self._sums: dict[Labels, float] = {}
@@ -80,12 +102,15 @@ class Histogram:
         bounds = [*(_number(bound) for bound in self._bounds), "+Inf"]
         for labels, counts, total in snapshot:
             for bound, count in zip(bounds, itertools.accumulate(counts), strict=True):
-                braces = _braces((*self._labels, "le"), (*labels, bound))
+                braces = _braces((*self.labels, "le"), (*labels, bound))
                 result.append(f"{self.name}_bucket{braces} {count}")
-            braces = _braces(self._labels, labels)
+            braces = _braces(self.labels, labels)
             result.append(f"{self.name}_sum{braces} {_number(total)}")
             result.append(f"{self.name}_count{braces} {sum(counts)}")
         return result
+
+
+Metric = Counter | Gauge | Histogram
 
 
 class BatchingMetrics:
@@ -114,6 +139,11 @@ class BatchingMetrics:
         )
 
 
+def request_log_counter() -> Counter:
+    """Counts the calls that the request log took or dropped."""
+    return Counter(":tensorflow:serving:request_log_count", ("model_name", "status_code"))
+
+
 class Metrics:
     """Everything the server counts, under TensorFlow Serving's names."""
 
@@ -130,6 +160,8 @@ class Metrics:
         self.example_count_total = Counter(f"{serving}request_example_count_total", ("model",))
         self.load_attempts = Counter(f"{saved_model}load_attempt_count", ("model_path", "status"))
         self.load_latency = Counter(f"{saved_model}load_latency", ("model_path",))
+        self.load_stages = Histogram(f"{saved_model}load_latency_by_stage", ("model_path", "stage"))
+        self.mlmd_map = Gauge(f"{serving}mlmd_map", ("model_name", "version"))
         self.warmup_latency = Histogram(f"{serving}model_warmup_latency", ("model_path", "status"))
         self.warmup_records = Counter(f"{serving}model_warmup_records_read", ("model_path",))
         self.graph_runs = Counter(f"{core}graph_runs", ())
@@ -139,19 +171,22 @@ class Metrics:
         )
         self.session_runs = Counter(f"{core}direct_session_runs", ())
         self.batching = BatchingMetrics()
-        self._listed: dict[str, Counter | Histogram] = {}
-        for metric in (*vars(self).values(), *vars(self.batching).values()):
-            if isinstance(metric, (Counter, Histogram)):
-                self.include(metric)
+        self.request_log_count = request_log_counter()
+        self._listed: dict[str, Metric] = {
+            metric.name: metric
+            for metric in (*vars(self).values(), *vars(self.batching).values())
+            if isinstance(metric, (Counter, Gauge, Histogram))
+        }
 
     @property
     def names(self) -> list[str]:
         """Names of all metrics but those of the process."""
         return sorted(self._listed)
 
-    def include(self, metric: Counter | Histogram) -> None:
-        """Adds a metric that somebody else keeps."""
-        self._listed[metric.name] = metric
+    @property
+    def described(self) -> dict[str, tuple[str, Labels]]:
+        """(kind, names of labels) of all metrics but those of the process, by name."""
+        return {name: (metric.kind, metric.labels) for name, metric in sorted(self._listed.items())}
 
     def count_run(self, seconds: float) -> None:
         """Counts one run of a model's graph."""
@@ -173,13 +208,14 @@ class Metrics:
         return int(metric.first()) if isinstance(metric, Counter) else 0
 
     def text(self) -> str:
-        """All metrics, and those of the process, in Prometheus' text format."""
+        """All metrics, and those of the process, in Prometheus' text format.
+
+        As in the real server a metric without a value yet has its line of type.
+        """
         lines = []
         for name in sorted(self._listed):
             metric = self._listed[name]
-            samples = metric.lines()
-            if samples:
-                lines += [f"# TYPE {name} {metric.kind}", *samples]
+            lines += [f"# TYPE {name} {metric.kind}", *metric.lines()]
         for name, kind, value in process_samples():
             lines += [f"# TYPE {name} {kind}", f"{name} {_number(value)}"]
         return "\n".join(lines) + "\n"

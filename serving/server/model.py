@@ -181,6 +181,7 @@ def load_model(
     tags: Sequence[str] = ("serve",),
     config: Any = None,
     on_run: Callable[[float], None] = lambda seconds: None,
+    on_stage: Callable[[str, float], None] = lambda stage, seconds: None,
 ) -> LoadedModel:
     """Loads a SavedModel from a version directory.
 
@@ -189,6 +190,7 @@ def load_model(
         tags: the meta graph to load is the one with exactly these tags.
         config: a `ConfigProto` as of `session_config`.
         on_run: told the seconds of every run.
+        on_stage: told the stages of a load that succeeded, with their seconds.
 
     Raises:
         ServingError: the directory is no SavedModel, has no such tags, needs an op that is not registered, or
@@ -200,8 +202,11 @@ def load_model(
     )
     try:
         with quiet():
-            restore(session, path, meta_graph)
-        return LoadedModel(path, session, meta_graph, on_run)
+            stages = restore(session, path, meta_graph)
+        model = LoadedModel(path, session, meta_graph, on_run)
+        for stage, seconds in stages.items():
+            on_stage(stage, seconds)
+        return model
     except Exception as error:
         session.close()
         if isinstance(error, (tf.errors.OpError, ServingError)):

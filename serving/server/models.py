@@ -28,6 +28,8 @@ from serving.server.warmup import replay
 from serving.wire import messages as wire
 
 _LOG = logging.getLogger(__name__)
+# Holds the UUID of the model in ML Metadata. The real server's page shows that it is there, and 0 for the text.
+_MLMD_FILE = Path("assets.extra", "mlmd_uuid")
 
 
 class StartError(Exception):
@@ -153,15 +155,20 @@ class Models:
             except ServingError:
                 model.close()
                 raise
+        if (path / _MLMD_FILE).is_file():
+            self.metrics.mlmd_map.set(0, target.name, str(version))
         return model
 
     def _load_counted(self, path: Path, config: Any) -> LoadedModel:
+        def count_stage(stage: str, seconds: float) -> None:
+            self.metrics.load_stages.observe(seconds * 1e6, str(path), stage)
+
         begin = time.perf_counter()
         status = "fail"
         try:
             tags = self._options.saved_model_tags.split(",")
             with collector_paused():
-                model = load_model(path, tags, config, self.metrics.count_run)
+                model = load_model(path, tags, config, self.metrics.count_run, count_stage)
             status = "success"
         finally:
             self.metrics.load_attempts.add(str(path), status)

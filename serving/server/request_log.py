@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
-from serving.server.metrics import Counter
+from serving.server.metrics import Counter, request_log_counter
 from serving.wire import messages as wire
 from serving.wire.tensors import decode_tensor
 
@@ -54,12 +54,18 @@ class RequestLog:
     Args:
         settings: see `LogSettings`.
         draw: numbers from 0 to 1 for the sampling, for tests.
+        count: counts what was written and what was dropped; None: one of its own.
     """
 
-    def __init__(self, settings: LogSettings, draw: Callable[[], float] = random.random):
+    def __init__(
+        self,
+        settings: LogSettings,
+        draw: Callable[[], float] = random.random,
+        count: Counter | None = None,
+    ):
         self._settings = settings
         self._draw = draw
-        self.count = Counter(":tensorflow:serving:request_log_count", ("model_name", "status_code"))
+        self.count = count if count is not None else request_log_counter()
         self._queue: queue.Queue[tuple[float, Any, Any] | None] = queue.Queue(_QUEUE)
         settings.directory.mkdir(parents=True, exist_ok=True)
         self._thread = threading.Thread(target=self._work, name="request-log", daemon=True)

@@ -136,13 +136,13 @@ class EmbeddedServer:
                     options.request_log_sampling_rate,
                     options.request_log_format,
                     masked,
-                )
+                ),
+                count=self.metrics.request_log_count,
             )
         except OSError as error:
             raise StartError(
                 f"Cannot write to {options.request_log_dir}: {error.strerror or error}"
             ) from error
-        self.metrics.include(log.count)
         return log
 
     def _make_tracing(self) -> Tracing | None:
@@ -257,7 +257,13 @@ class EmbeddedServer:
     async def _open_rest(self, core: Core) -> None:
         limits = HttpLimits(timeout_s=self.options.rest_api_timeout_in_ms / 1e3)
         routes = Routes(core, self._metrics_path)
-        self._http = HttpServer(routes.answer, limits, self.options.rest_api_enable_cors_support, self._guard)
+        self._http = HttpServer(
+            routes.answer,
+            limits,
+            self.options.rest_api_enable_cors_support,
+            self._guard,
+            self._tracing,
+        )
         port = max(self.options.rest_api_port, 0)
         try:
             self.rest_port = await self._http.start(self.options.host, port)

@@ -39,7 +39,7 @@ class Fetch:
     """What to take from a run, worked out once a set of outputs.
 
     Attributes:
-        tensors: tensor names, each once.
+        tensors: tensor names, each once and sorted: the same outputs in another order are the same run.
         outputs: (alias, index into `tensors`, DataType number) of each output.
     """
 
@@ -49,7 +49,7 @@ class Fetch:
     @classmethod
     def of(cls, specs: Mapping[str, TensorSpec]) -> Fetch:
         """The fetch of these outputs, by alias."""
-        tensors = tuple(dict.fromkeys(spec.tensor_name for spec in specs.values()))
+        tensors = tuple(sorted({spec.tensor_name for spec in specs.values()}))
         outputs = tuple((alias, tensors.index(spec.tensor_name), spec.dtype) for alias, spec in specs.items())
         return cls(tensors, outputs)
 

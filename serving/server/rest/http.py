@@ -14,7 +14,8 @@ from serving.server.deadline import set_deadline
 from serving.server.errors import ServingError
 from serving.server.guard import Guard
 from serving.server.rest.rendering import error_json
-from serving.server.rest.routes import Answer, error_answer
+from serving.server.rest.routes import Answer, error_answer, route_of
+from serving.server.tracing import Tracing
 
 _LOG = logging.getLogger(__name__)
 _MAX_HEAD = 64 * 1024
@@ -69,6 +70,7 @@ class HttpServer:
         limits: see `HttpLimits`.
         guard: sees every request first.
         cors: add CORS headers and answer OPTIONS (--rest_api_enable_cors_support).
+        tracing: makes a span of every request to the API; metrics have none.
     """
 
     def __init__(
@@ -77,11 +79,13 @@ class HttpServer:
         limits: HttpLimits | None = None,
         cors: bool = False,
         guard: Guard | None = None,
+        tracing: Tracing | None = None,
     ):
         self._respond = respond
         self._limits = limits or HttpLimits()
         self._cors = cors
         self._guard = guard
+        self._tracing = tracing
         self._connections: set[asyncio.Task[None]] = set()
         self._busy: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -138,7 +142,7 @@ class HttpServer:
             self._busy.add(task)
             try:
                 request = await asyncio.wait_for(self._read(head, reader), self._limits.timeout_s)
-                answer = await self._answer(request, writer)
+                answer = await self._traced(request, writer)
                 keep_alive = request.keep_alive and not self._closing
             except _Refused as refused:
                 answer, keep_alive = refused.answer, False
@@ -146,6 +150,15 @@ class HttpServer:
             self._busy.discard(task)
             if not keep_alive:
                 return
+
+    async def _traced(self, request: _Request, writer: asyncio.StreamWriter) -> Answer:
+        if self._tracing is None or not request.path.startswith("/v1/"):
+            return await self._answer(request, writer)
+        route = route_of(request.method, request.path)
+        with self._tracing.request(request.method, request.path, route, request.headers) as answered:
+            answer = await self._answer(request, writer)
+            answered(answer.code)
+            return answer
 
     async def _answer(self, request: _Request, writer: asyncio.StreamWriter) -> Answer:
         if request.method == "OPTIONS" and self._cors:

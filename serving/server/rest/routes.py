@@ -53,6 +53,17 @@ def error_answer(error: ServingError) -> Answer:
     return Answer(_HTTP_CODES.get(error.code, 500), rendering.error_json(error.message))
 
 
+def route_of(method: str, path: str) -> str:
+    """The path with its variable parts in braces, "/v1/models/{name}:predict"; "" if there is no such request."""
+    match = {"POST": _POST, "GET": _GET}[method].fullmatch(path) if method in ("POST", "GET") else None
+    if match is None or not match["name"]:
+        return ""
+    choice = "/versions/{version}" if match["version"] else "/labels/{label}" if match["label"] else ""
+    parts = match.groupdict()
+    end = f":{match['method'].lower()}" if "method" in parts else (parts["metadata"] or "").lower()
+    return f"/v1/models/{{name}}{choice}{end}"
+
+
 class Routes:
     """Answers REST requests.
 

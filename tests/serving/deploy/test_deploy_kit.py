@@ -54,6 +54,35 @@ def test_server_files_are_in_the_real_text_formats(files: dict[str, str]) -> Non
     assert ssl.server_cert.startswith("-----BEGIN CERTIFICATE-----\n")
 
 
+def test_a_canary_has_two_versions_and_their_labels(tmp_path: Path) -> None:
+    arguments = [
+        "--model-name=films",
+        "--stable-version=3",
+        "--canary-version=5",
+        f"--output={tmp_path / 'kit'}",
+    ]
+    result = CliRunner().invoke(deploy, arguments)
+    assert result.exit_code == 0, result.output
+    text = (tmp_path / "kit" / "config" / "models.config").read_text()
+    (model,) = text_format.Parse(text, wire.ModelServerConfig()).model_config_list.config
+    assert list(model.model_version_policy.specific.versions) == [3, 5]
+    assert dict(model.version_labels) == {"stable": 3, "canary": 5}
+    compose = yaml.safe_load((tmp_path / "kit" / "docker-compose.yaml").read_text())
+    # Labels of versions that are not loaded yet are refused without this flag.
+    flag = "--allow_version_labels_for_unavailable_models=true"
+    assert flag in compose["services"]["serving"]["command"]
+    assert flag not in flags(SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("versions", "expected"),
+    [({"canary_version": 2}, "needs a stable version"), ({"stable_version": 2, "canary_version": 2}, "both")],
+)
+def test_canaries_that_are_none(versions: dict[str, int], expected: str) -> None:
+    with pytest.raises(SettingsError, match=expected):
+        Settings("films", "/models/films", **versions)
+
+
 def test_the_config_map_holds_the_same_files(files: dict[str, str]) -> None:
     data = _yaml(files, "kubernetes/config.yaml")["data"]
     for name in ("models.config", "monitoring.config", "batching.config"):
@@ -102,6 +131,20 @@ def test_compose_runs_the_same_server(files: dict[str, str]) -> None:
     assert service["command"] == flags(SETTINGS)
     assert service["image"] == SETTINGS.image
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    assert service["healthcheck"]["test"][:3] == ["CMD", "bash", "-c"]
+
+
+def test_grafana_finds_prometheus_and_the_dashboard(files: dict[str, str]) -> None:
+    services = _yaml(files, "docker-compose.yaml")["services"]
+    mounts = dict(volume.removesuffix(":ro").split(":") for volume in services["grafana"]["volumes"])
+    source = _yaml(files, "grafana/provisioning/datasources/prometheus.yaml")["datasources"][0]
+    provider = _yaml(files, "grafana/provisioning/dashboards/dashboards.yaml")["providers"][0]
+    assert mounts["./grafana/provisioning"] == "/etc/grafana/provisioning"
+    assert mounts["./grafana/dashboard.json"] == provider["options"]["path"] + "/dashboard.json"
+    assert "grafana/dashboard.json" in files
+    host, port = source["url"].removeprefix("http://").split(":")
+    assert services[host]["ports"] == [f"127.0.0.1:{port}:{port}"]
+    assert source["isDefault"] is True
 
 
 def test_the_chart_with_its_values_is_the_manifests(files: dict[str, str]) -> None:

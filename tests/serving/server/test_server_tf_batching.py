@@ -215,6 +215,35 @@ def test_large_calls_are_split_if_told_and_the_batches_are_counted(
         assert f":tensorflow:core:{sample}\n" in text
 
 
+def test_each_set_of_outputs_has_its_own_queue(serve: Any, half_plus_two: Path, tmp_path: Path) -> None:
+    two = {"signature": "two"}
+    rows = [{"x": [float(i)], "w": [1.0]} for i in range(4)]
+    flags = {"model_name": "m", "model_base_path": half_plus_two, "enable_batching": True}
+    # A queue's batch leaves when it has two rows. In one queue the first two calls would leave together.
+    with serve(**flags, batching_parameters_file=_file(tmp_path, PAIRS)) as client:
+        requests = [
+            predict_request("m", rows[0], **two, output_filter=("sum",)),
+            predict_request("m", rows[1], **two, output_filter=("difference",)),
+            predict_request("m", rows[2], **two),
+        ]
+        waiting = [client.prediction.Predict.future(request, timeout=30) for request in requests]
+        time.sleep(0.5)
+        assert not any(future.done() for future in waiting)
+        # The same outputs in another order are the same queue, as are all outputs named one by one.
+        fills = [
+            predict_request("m", rows[3], **two, output_filter=("sum",)),
+            predict_request("m", rows[3], **two, output_filter=("difference",)),
+            predict_request("m", rows[3], **two, output_filter=("sum", "difference")),
+        ]
+        for number, (fill, future) in enumerate(zip(fills, waiting, strict=True)):
+            full = client.prediction.Predict(fill, timeout=30)
+            assert set(full.outputs) == set(future.result().outputs)
+            assert [later.done() for later in waiting[number + 1 :]] == [False] * (2 - number)
+        assert list(waiting[0].result().outputs["sum"].float_val) == [1.0]
+        assert list(waiting[1].result().outputs["difference"].float_val) == [0.0]
+        assert list(waiting[2].result().outputs["sum"].float_val) == [3.0]
+
+
 def test_a_full_queue_refuses(embedded: Any, half_plus_two: Path, tmp_path: Path) -> None:
     parameters = PAIRS + "max_enqueued_batches { value: 1 }"
     flags = {"model_name": "m", "model_base_path": half_plus_two, "enable_batching": True}
