@@ -27,6 +27,7 @@ class ModelScorer:
         rerank: Put the best `ranking.candidates` of each query in the order of the ranking head.
         exclude_history: Whether items of the history are kept out of these candidates, as in serving.
         item_vectors: float32 [N, D] if they are known already; see `refresh`.
+        query_texts: float32 [Q, E] vectors of what each query says in words; None = nothing.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class ModelScorer:
         rerank: bool,
         exclude_history: bool = True,
         item_vectors: Any = None,
+        query_texts: npt.NDArray[np.float32] | None = None,
     ) -> None:
         self._model = model
         self._sequences = sequences
@@ -50,6 +52,7 @@ class ModelScorer:
             event_rows(preparation, sequences.events) if model.config.model.history.event_types else None
         )
         self._vectors = encode_catalogue(model) if item_vectors is None else item_vectors
+        self._texts = query_texts
         self._score = tf.function(self._scores, reduce_retracing=True)
 
     def refresh(self, item_vectors: Any) -> None:
@@ -65,8 +68,18 @@ class ModelScorer:
         users = {
             name: tf.gather(value, self._queries.sequence[start:stop]) for name, value in self._users.items()
         }
-        scores: Scores = self._score(self._history(start, stop), users, seen, self._vectors).numpy()
+        history, texts = self._history(start, stop), self._texts_of(start, stop)
+        scores: Scores = self._score(history, users, texts, seen, self._vectors).numpy()
         return scores
+
+    def _texts_of(self, start: int, stop: int) -> Any:
+        """float32 [B, E], or None where the model reads no query text."""
+        width = self._model.spec.text_width
+        if not self._model.query_tower.text_width:
+            return None
+        return (
+            tf.zeros([stop - start, width]) if self._texts is None else tf.constant(self._texts[start:stop])
+        )
 
     def _history(self, start: int, stop: int) -> dict[str, Any]:
         """Catalogue rows [B, L], -1 = padding on the right, and times and types where the model reads them."""
@@ -83,13 +96,14 @@ class ModelScorer:
             history["events"] = tf.constant(np.where(inside, self._events[place], 0), tf.int32)
         return history
 
-    def _scores(self, history: dict[str, Any], users: dict[str, Any], seen: Any, item_vectors: Any) -> Any:
+    def _scores(
+        self, history: dict[str, Any], users: dict[str, Any], text: Any, seen: Any, item_vectors: Any
+    ) -> Any:
         model = self._model
         items = history["items"]
         mask = items >= 0
         vectors = tf.gather(item_vectors, tf.maximum(items, 0)) * tf.cast(mask, tf.float32)[:, :, tf.newaxis]
         history = {**history, "vectors": vectors, "mask": mask}
-        text = tf.zeros([tf.shape(items)[0], model.spec.text_width]) if model.query_tower.text_width else None
         queries = model.encode_queries(history, users or None, text)
         scores = model.retrieval_scores(queries, item_vectors)
         return self._reranked(scores, queries, history, seen, item_vectors) if self._rerank else scores
