@@ -1,0 +1,185 @@
+"""Explanations as sentences: "Because you watched A and B; both are ...", from nothing but what contributed.
+
+A sentence names an item of the history, or a word of the wish, only where its contribution to the score is positive and
+large enough, and a property only where the recommended item and all items named beside it have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from serving.client.contributions import Contribution, contributions
+from serving.client.results import Explanation
+
+Language = Literal["en", "zh"]
+
+
+@dataclass(frozen=True)
+class ItemFacts:
+    """What may be said of an item.
+
+    Attributes:
+        title: what people call it.
+        keywords: its properties, in the words in which they are said: categories, or keywords of its text.
+    """
+
+    title: str
+    keywords: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reasons:
+    """What a sentence claims, and all that it may claim.
+
+    Attributes:
+        asked: words of the wish, as they were written and in their order.
+        items: titles of items of the history, the largest contribution first.
+        shared: properties that the recommended item shares with all of `items`.
+        contributions: what the claims stand on.
+    """
+
+    asked: tuple[str, ...] = ()
+    items: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    contributions: tuple[Contribution, ...] = ()
+
+    @property
+    def phrases(self) -> tuple[str, ...]:
+        """Everything that is named, in the order of a sentence."""
+        return (*self.asked, *self.items, *self.shared)
+
+    def __bool__(self) -> bool:
+        return bool(self.asked or self.items)
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How sentences are put.
+
+    Attributes:
+        language: English or Chinese.
+        verb: what people do with items: "watched", "bought"; by default "watched" and "看过".
+    """
+
+    language: Language = "en"
+    verb: str = ""
+
+    @property
+    def done(self) -> str:
+        """The verb."""
+        return self.verb or _VERBS[self.language]
+
+
+_VERBS: dict[Language, str] = {"en": "watched", "zh": "看过"}
+ENGLISH = Wording()
+
+
+def find_reasons(
+    explanation: Explanation,
+    items: Mapping[str, ItemFacts],
+    *,
+    least_share: float = 0.1,
+    most_items: int = 2,
+    most_words: int = 3,
+    most_shared: int = 3,
+) -> Reasons:
+    """Returns what can be said of an explanation without claiming what it does not show.
+
+    Args:
+        explanation: of an item, as `explain` returns it.
+        items: by id; an item that is not among them, or has no title, is not named.
+        least_share: of all positive contributions that one must have to be named; 0.1 leaves out what is one of many.
+        most_items: items of the history that are named.
+        most_words: words of the wish that are named.
+        most_shared: properties that are named; those whose words contribute most to the item's own score come first.
+
+    Returns:
+        Reasons; none if nothing contributed enough.
+    """
+    found = contributions(explanation)
+    threshold = least_share * sum(one.value for one in found if one.value > 0)
+    strong = [one for one in found if one.value > 0 and one.value >= threshold]
+    history = [one for one in strong if one.kind == "history" and _title(items, one.name)][:most_items]
+    words = [one for one in strong if one.kind == "query_word"][:most_words]
+    written = [str(word) for word in explanation.parts["query_word"]]
+    words.sort(key=lambda one: written.index(one.name))
+    return Reasons(
+        tuple(one.name for one in words),
+        tuple(dict.fromkeys(_title(items, one.name) for one in history)),
+        _shared(explanation, items, [one.name for one in history])[:most_shared],
+        (*words, *history),
+    )
+
+
+def _title(items: Mapping[str, ItemFacts], item_id: str) -> str:
+    return items[item_id].title.strip() if item_id in items else ""
+
+
+def _shared(
+    explanation: Explanation, items: Mapping[str, ItemFacts], named: Sequence[str]
+) -> tuple[str, ...]:
+    """Properties of the recommended item that all named ones have too, in the order of what their words contribute."""
+    if not named or explanation.item_id not in items:
+        return ()
+    own = items[explanation.item_id].keywords
+    others = [{_folded(word) for word in items[item_id].keywords} for item_id in named]
+    shared = [
+        word for word in dict.fromkeys(own) if word.strip() and all(_folded(word) in one for one in others)
+    ]
+    weights = {_folded(one.name): one.value for one in contributions(explanation, "item_word")}
+    if weights:  # a word that speaks against the item is no reason for it
+        shared = [word for word in shared if weights.get(_folded(word), 0.0) >= 0]
+    return tuple(sorted(shared, key=lambda word: -weights.get(_folded(word), 0.0)))
+
+
+def _folded(word: str) -> str:
+    return word.strip(" .,;:!?\"'()[]").casefold()
+
+
+def say(reasons: Reasons, wording: Wording = ENGLISH) -> str:
+    """Returns one sentence, or "" where there is nothing to say."""
+    if not reasons:
+        return ""
+    return _english(reasons, wording.done) if wording.language == "en" else _chinese(reasons, wording.done)
+
+
+def explain_in_words(
+    explanations: Iterable[Explanation],
+    items: Mapping[str, ItemFacts],
+    wording: Wording = ENGLISH,
+) -> dict[str, str]:
+    """Returns a sentence by item id for what `explain` returned; "" where nothing can be said."""
+    return {one.item_id: say(find_reasons(one, items), wording) for one in explanations}
+
+
+def _english(reasons: Reasons, verb: str) -> str:
+    clauses = []
+    if reasons.asked:
+        clauses.append("asked for " + _joined([f"“{word}”" for word in reasons.asked], " and "))
+    if reasons.items:
+        clauses.append(f"{verb} " + _joined(reasons.items, " and "))
+    sentence = "Because you " + " and ".join(clauses)
+    if reasons.shared:
+        count = len(reasons.items)
+        whose = {1: ", which is also ", 2: "; both are also "}.get(count, "; all of them are also ")
+        sentence += whose + _joined(reasons.shared, " and ")
+    return sentence + "."
+
+
+def _chinese(reasons: Reasons, verb: str) -> str:
+    clauses = []
+    if reasons.asked:
+        clauses.append("想找" + _joined([f"“{word}”" for word in reasons.asked], "和", "、"))
+    if reasons.items:
+        clauses.append(verb + _joined([f"《{title}》" for title in reasons.items], "和", "、"))
+    sentence = "因为您" + "，也".join(clauses)  # noqa: RUF001
+    if reasons.shared:
+        whose = "它也属于" if len(reasons.items) == 1 else "它们也都属于"
+        sentence += f"，{whose}" + _joined(reasons.shared, "和", "、")  # noqa: RUF001
+    return sentence + "。"
+
+
+def _joined(parts: Sequence[str], last: str, others: str = ", ") -> str:
+    return last.join([others.join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]
