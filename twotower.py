@@ -76,6 +76,7 @@ _COMMANDS = {
     "status": _Command("serving.cli", "status", "Show which versions of a model a server has."),
     "recommend": _Command("serving.cli", "recommend", "Ask a server for recommendations."),
     "rank": _Command("serving.cli", "rank", "Ask a server to order given items for a user."),
+    "explain": _Command("serving.cli_explain", "explain", "Say why items score as they do for a user."),
     "similar": _Command("serving.cli", "similar", "Ask a server for items like a given one."),
     "embed": _Command("serving.cli", "embed", "Ask a server for the vector of a query or an item."),
     "ping": _Command("serving.cli_load", "ping", "Measure how long a server takes to answer at all."),

@@ -55,6 +55,16 @@ _OPTIONAL_RULES: dict[str, tuple[str, list[int | None]]] = {
 }
 
 
+_EXPLAINED: dict[str, tuple[str, list[int | None]]] = {
+    **{name: ("float32", [None, None]) for name in ("baseline", "completeness_error")},
+    **{name: ("string", [None, None, None]) for name in ("history_item_id", "query_word", "user_feature")},
+    **{
+        f"{name}_contribution": ("float32", [None, None, None])
+        for name in ("history", "query_word", "user_feature")
+    },
+}
+
+
 class FakeFailure(Exception):  # noqa: N818 - a failure on purpose, not an error
     """A gRPC status to answer with.
 
@@ -82,7 +92,8 @@ class FakeModel:
         item_features: features of an item besides `text`.
         optional_inputs: which of "history_timestamp", "history_event", "allow_item_id", "block_category",
             "max_per_category", "min_score", "one_per_variant", "diversity", "exploration" and "seed" the model takes.
-        explains: it has an `explain` signature, whose `score` is that of the item and whose `reason` its category.
+        explains: it has an `explain` signature, in which the items of the history that the model knows share an item's
+            score in equal parts and nothing else contributes.
         facts: what `describe` returns; None: name, K and size of the catalogue.
     """
 
@@ -219,7 +230,7 @@ class FakeModel:
             "describe": ({"detail": ("string", [None])}, {"json": ("string", [None])}),
         }
         if explains:
-            signatures["explain"] = (ranked, {**score, "reason": ("string", [None, None])})
+            signatures["explain"] = (ranked, {**score, **_EXPLAINED})
         return signatures
 
     def _top(self, rows: Sequence[Sequence[str]]) -> dict[str, Any]:
@@ -264,10 +275,28 @@ class FakeModel:
         return {"score": np.array(scores, np.float32)}
 
     def _explain(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        reasons = [
-            [self.categories.get(item_id.decode(), "") for item_id in row] for row in inputs["item_id"]
-        ]
-        return {**self._rank(inputs), "reason": np.array(reasons, object)}
+        scores, history = self._rank(inputs)["score"], inputs["history_item_id"]
+        known = np.array([[item_id.decode() in self.categories for item_id in row] for row in history], bool)
+        known = known.reshape(history.shape)
+        share = known / np.maximum(known.sum(axis=1, keepdims=True), 1)
+        words = [text.decode().split() for text in inputs["query"]]
+        width = max(map(len, words), default=0)
+        said = np.array([[*row, *[""] * (width - len(row))] for row in words], object)
+        items = scores.shape[1]
+        nothing = ~known.any(axis=1, keepdims=True)
+        return {
+            "score": scores,
+            "baseline": np.where(nothing, scores, scores * 0),
+            "completeness_error": scores * 0,
+            "history_item_id": np.repeat(history[:, np.newaxis], items, axis=1),
+            "history_contribution": np.nan_to_num(
+                scores[:, :, np.newaxis] * share[:, np.newaxis].astype(np.float32)
+            ),
+            "query_word": np.repeat(said.reshape(len(words), 1, width), items, axis=1),
+            "query_word_contribution": np.zeros((len(words), items, width), np.float32),
+            "user_feature": np.full((len(words), items, 0), "", object),
+            "user_feature_contribution": np.zeros((len(words), items, 0), np.float32),
+        }
 
     def _embed_query(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         pairs = zip(inputs["history_item_id"], inputs["query"], strict=True)

@@ -114,7 +114,8 @@ class Explanation(NamedTuple):
 
     Attributes:
         item_id: the item.
-        parts: what the model's `explain` signature returns for it, by output name.
+        parts: what the model's `explain` signature returns for it, by output name; `serving.client.contributions` reads
+            them, `serving.client.sentences` says them.
     """
 
     item_id: str

@@ -13,6 +13,7 @@ from fake_films import CATALOGUE, PATIENT, make_model
 
 from serving import cli
 from serving.client import ClientSettings, RecommenderClient, UserQuery
+from serving.client.contributions import contributions
 from serving.client.requests import QUERY_INPUTS
 from serving.testing import FakeServer
 from serving.wire.tensors import decode_tensor
@@ -95,12 +96,16 @@ def test_a_propensity_comes_where_the_model_has_one(server, client):
 
 
 def test_explanations_come_item_by_item_and_in_batches(client):
-    queries = [UserQuery(["a"]), UserQuery()]
+    # b scores 0.75, and the two items that are known share it; of whom nothing is known the baseline is the score.
+    queries = [UserQuery(["a", "zz", "c"], query="dark film"), UserQuery()]
     first, second = client.explain_batch([["b", "zz"], ["c"]], queries)
-    assert [(one.item_id, one.parts["reason"]) for one in first] == [("b", "y"), ("zz", "")]
-    assert [(one.item_id, float(one.parts["score"]), one.parts["reason"]) for one in second] == [
-        ("c", 0.5, "x")
-    ]
+    assert [one.item_id for one in (*first, *second)] == ["b", "zz", "c"]
+    assert contributions(first[0]) == [
+        ("history", "a", 0.375), ("history", "c", 0.375), ("history", "zz", 0.0), ("query_word", "dark", 0.0),
+        ("query_word", "film", 0.0),
+    ]  # fmt: skip
+    assert math.isnan(first[1].parts["score"])
+    assert (float(second[0].parts["baseline"]), contributions(second[0])) == (0.5, [])
     assert client.explain(["d"])[0].parts["score"] == np.float32(0.25)
 
 
