@@ -36,6 +36,9 @@ _COMMANDS = {
         "beam_pipelines.cli", "features", "Turn raw events and items into a dataset directory.", "beam"
     ),
     "train": _Command("trainer.cli", "train", "Train the two-tower model on a dataset directory.", "train"),
+    "tune": _Command(
+        "trainer.tuning.cli", "tune", "Search settings of the training by validation figures.", "tune"
+    ),
     "evaluate": _Command(
         "trainer.cli", "evaluate", "Rank the whole catalogue for held-out events, beside baselines.", "train"
     ),

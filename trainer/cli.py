@@ -10,10 +10,10 @@ from typing import Any
 import click
 from rich.console import Console
 
-_CONFIG = click.argument("config", type=click.Path(dir_okay=False, path_type=Path))
-_SPLIT = click.option("--split", help="Only this one of the splits that the configuration lists.")
+CONFIG = click.argument("config", type=click.Path(dir_okay=False, path_type=Path))
+SPLIT = click.option("--split", help="Only this one of the splits that the configuration lists.")
 _OVERWRITE = click.option("--overwrite", is_flag=True, help="Do it again even if the result is up to date.")
-_ENCODER = click.option(
+ENCODER = click.option(
     "--encoder", help="Text encoder folder or KerasHub preset, instead of the configured one."
 )
 
@@ -50,9 +50,10 @@ def _load(config: Path, encoder: str | None) -> Any:
     return project.model_copy(update={"train": project.train.model_copy(update={"text": text})})
 
 
-def _each_split(
+def each_split(
     config: Path, encoder: str | None, split: str | None, work: Callable[[Any, str, Console], Any]
 ) -> None:
+    """Does some work for every split that is asked for; our errors become one clear line."""
     console = Console()
     with user_errors():
         project = _load(config, encoder)
@@ -76,17 +77,33 @@ def _intent(config: Path, encoder: str | None, split: str | None) -> Iterator[tu
 
 
 @click.command()
-@_CONFIG
-@_SPLIT
-@_ENCODER
+@CONFIG
+@SPLIT
+@ENCODER
 @_TASK
 @_OVERWRITE
-def train(config: Path, split: str | None, encoder: str | None, task: str, overwrite: bool) -> None:
+@click.option(
+    "--wandb",
+    "wandb_project",
+    metavar="PROJECT",
+    help="Also log every epoch to this project of Weights & Biases, as its environment variables say.",
+)
+def train(
+    config: Path,
+    split: str | None,
+    encoder: str | None,
+    task: str,
+    overwrite: bool,
+    wandb_project: str | None,
+) -> None:
     """Train the two-tower model described by CONFIG (a TOML file) on its dataset directories.
 
     An interrupted training goes on after its last epoch. The run is left in <work_dir>/<split>/model: checkpoints,
-    history.json and TensorBoard logs; with --task intent in <work_dir>/intent/model.
+    history.json, model_card.md and TensorBoard logs with the item vectors; with --task intent in
+    <work_dir>/intent/model.
     """
+    if task == "intent" and wandb_project is not None:
+        raise click.UsageError("--wandb is for --task recommend.")
     if task == "intent":
         with _intent(config, encoder, split) as (project, console):
             from trainer.intent.training import train as train_intent
@@ -97,23 +114,38 @@ def train(config: Path, split: str | None, encoder: str | None, task: str, overw
     def work(project: Any, name: str, console: Console) -> None:
         from trainer.training import train as run_training
 
-        run_training(project, name, console, overwrite=overwrite)
+        watchers = []
+        if wandb_project is not None:
+            from trainer.wandb_logger import WandbLogger
 
-    _each_split(config, encoder, split, work)
+            watchers.append(WandbLogger(wandb_project, project, name))
+        run_training(project, name, console, overwrite=overwrite, watchers=watchers)
+
+    each_split(config, encoder, split, work)
 
 
 @click.command()
-@_CONFIG
-@_SPLIT
-@_ENCODER
+@CONFIG
+@SPLIT
+@ENCODER
 @_TASK
 @_OVERWRITE
-def evaluate(config: Path, split: str | None, encoder: str | None, task: str, overwrite: bool) -> None:
+@click.option(
+    "--against",
+    type=click.Path(exists=True, path_type=Path),
+    help="Another evaluation of the same test events (its file, folder or work_dir), for a paired test.",
+)
+def evaluate(
+    config: Path, split: str | None, encoder: str | None, task: str, overwrite: bool, against: Path | None
+) -> None:
     """Rank the whole catalogue for every test event: the trained model beside baselines.
 
-    Prints tables and writes <work_dir>/<split>/evaluation.json. With --task intent: classify the texts of
-    intent.test, print a classification report and write <work_dir>/intent/evaluation.json.
+    Prints tables and writes <work_dir>/<split>/evaluation.json, report.html beside it and the figures into the run's
+    model_card.md. With --task intent: classify the texts of intent.test, print a classification report and write
+    <work_dir>/intent/evaluation.json.
     """
+    if task == "intent" and against is not None:
+        raise click.UsageError("--against is for --task recommend.")
     if task == "intent":
         with _intent(config, encoder, split) as (project, console):
             from trainer.intent.training import evaluate as evaluate_intent
@@ -124,17 +156,17 @@ def evaluate(config: Path, split: str | None, encoder: str | None, task: str, ov
     def work(project: Any, name: str, console: Console) -> None:
         from trainer.evaluating import evaluate_run
 
-        evaluate_run(project, name, console, overwrite=overwrite)
+        evaluate_run(project, name, console, overwrite=overwrite, against=against)
 
-    _each_split(config, encoder, split, work)
+    each_split(config, encoder, split, work)
 
 
 @click.command()
-@_CONFIG
+@CONFIG
 @click.option(
     "--split", help="Export the run of this split instead of the first one that the configuration lists."
 )
-@_ENCODER
+@ENCODER
 @_TASK
 @_OVERWRITE
 @click.option("--candidate", is_flag=True, help="Write it where no server looks, for `twotower promote`.")

@@ -19,6 +19,7 @@ from trainer.contract import CONFIG_KEYS, SPLIT_PROTOCOLS
 from trainer.errors import ConfigError
 from trainer.indexes.settings import IndexConfig
 from trainer.train_config import Closed, TrainConfig
+from trainer.tuning.settings import TuneConfig
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -49,6 +50,9 @@ class EvaluateConfig(Closed):
     """Cut-offs of Recall, NDCG and MRR."""
     exclude_history: bool = True
     """Leave the items of the history out of the ranking, as serving does."""
+    both_protocols: bool = False
+    """Measure accuracy once more with the items of the history treated the other way, so that a figure can be compared
+    with published ones of either kind; ranks everything twice."""
     baselines: tuple[Literal["popularity", "item-knn", "ease", "ials", "item-text", "tfrs-tutorial"], ...] = (
         "popularity",
         "item-knn",
@@ -90,6 +94,7 @@ class ProjectConfig(Closed):
     """Everything between the raw files and the exported model is kept below it."""
     features: _FeaturesView
     train: TrainConfig = TrainConfig()
+    tune: TuneConfig = TuneConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     export: ExportConfig = ExportConfig()
 
@@ -104,6 +109,14 @@ class ProjectConfig(Closed):
     def evaluation_file(self, split: str) -> Path:
         """Where `twotower evaluate` writes its figures."""
         return self.work_dir / split / "evaluation.json"
+
+    def report_file(self, split: str) -> Path:
+        """Where `twotower evaluate` draws them."""
+        return self.work_dir / split / "report.html"
+
+    def tune_dir(self, split: str) -> Path:
+        """Where `twotower tune` keeps what it tried."""
+        return self.work_dir / split / "tune"
 
     def encoder(self) -> str:
         """The text encoder: a preset name or a folder."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -11,22 +11,28 @@ from rich.progress import Progress
 
 from trainer.config import ProjectConfig, digest_of
 from trainer.dataset import DatasetDirectory
-from trainer.errors import DatasetError
-from trainer.evaluation.baselines.registry import candidates
-from trainer.evaluation.baselines.tuning import tune
-from trainer.evaluation.queries import EvaluationQueries
-from trainer.evaluation.ranking import ItemFacts, Scorer, evaluate
-from trainer.evaluation.report import Measured, Report, build_report, read_report, write_report
+from trainer.errors import RunError
+from trainer.evaluation.against import RANKS_FILE, compare_with, find_report
+from trainer.evaluation.html_report import write_html_report
+from trainer.evaluation.rank_file import KeptRanks
+from trainer.evaluation.report import Report, build_report, read_report, write_report
 from trainer.evaluation.tables import print_report
-from trainer.preparation import item_texts
+from trainer.measurement import Measurement
+from trainer.model_card import write_model_card
+from trainer.report_extras import gather_extras
 from trainer.run import RunDirectory
-from trainer.scoring import ModelScorer, encode_catalogue
-from trainer.sequences import load_sequences
-from trainer.training import load_best, queries_of
+from trainer.training import load_best
 from trainer.workbench import Workbench
 
 
-def evaluate_run(config: ProjectConfig, split: str, console: Console, *, overwrite: bool = False) -> Report:
+def evaluate_run(
+    config: ProjectConfig,
+    split: str,
+    console: Console,
+    *,
+    overwrite: bool = False,
+    against: Path | None = None,
+) -> Report:
     """Measures the run of one split protocol on its test events and writes the report.
 
     Args:
@@ -34,132 +40,72 @@ def evaluate_run(config: ProjectConfig, split: str, console: Console, *, overwri
         split: "leave_last_out" or "by_time".
         console: For progress and tables.
         overwrite: Measure again even if the report is up to date.
+        against: Another evaluation of the same test events, to compare with: its file, its folder or a work_dir.
 
     Raises:
         DatasetError: the dataset cannot be used, or has no test events.
-        RunError: there is no finished run.
+        RunError: there is no finished run, or the other evaluation cannot be compared with.
     """
     dataset = DatasetDirectory.open(config.dataset_dir(split))
     run = RunDirectory(config.run_dir(split))
-    identity = digest_of(run.finished()["identity"], config.evaluate, config.train)
-    file = config.evaluation_file(split)
-    report = None if overwrite else _current(config, split, identity)
+    manifest = run.finished()
+    identity = digest_of(manifest["identity"], config.evaluate, config.train)
+    file, page = config.evaluation_file(split), config.report_file(split)
+    report = None if overwrite else _current(file, identity)
     if report is not None:
         console.print(f"{file} is up to date. Use --overwrite to measure again.")
     else:
         report = _measure(config, Workbench.open(config, dataset, console), run, identity, split, console)
         write_report(report, file)
+    if against is not None:
+        report["against"] = _against(report, file, against, split)
+        write_report(report, file)
+    write_html_report(report, page, title=f"{config.name}, {split}")
+    write_model_card(run, config, dataset, manifest, report)
     print_report(report, console, title=f"{config.name}, {split}")
-    console.print(f"Written to {file}.")
+    console.print(f"Written to {file}. To look at: {page}. Model card: {run.card_file}.", soft_wrap=True)
     return report
 
 
-def _current(config: ProjectConfig, split: str, identity: str) -> Report | None:
+def _current(file: Path, identity: str) -> Report | None:
+    """The report that is there, if it and the ranks beside it are of this model and these settings."""
     try:
-        report = read_report(config.evaluation_file(split))
+        report = read_report(file)
+        KeptRanks.read(file.with_name(RANKS_FILE))
     except (OSError, ValueError, json.JSONDecodeError):
         return None
     return report if report["run"].get("identity") == identity else None
 
 
+def _against(report: Report, file: Path, other: Path, split: str) -> dict[str, Any]:
+    try:
+        return compare_with(report, KeptRanks.read(file.with_name(RANKS_FILE)), find_report(other, split))
+    except ValueError as error:
+        raise RunError(str(error)) from error
+
+
 def _measure(
     config: ProjectConfig, bench: Workbench, run: RunDirectory, identity: str, split: str, console: Console
 ) -> Report:
-    load_best(bench.model, config.train, run)
-    catalogue = bench.preparation.catalogue
-    test = load_sequences(bench.dataset, "test", catalogue)
-    queries = queries_of(test)
-    if not len(queries):
-        raise DatasetError(
-            f"{bench.dataset.path}: the test split has no event whose item is in the catalogue."
-        )
-    validation = queries_of(load_sequences(bench.dataset, "validation", catalogue))
-    vectors = encode_catalogue(bench.model)
-    text = bench.model.known_catalogue.inputs.get("text")
-    facts = ItemFacts(catalogue.counts, text.numpy() if text is not None else None)
-    rows = []
+    load_best(bench.model, config.train, run, console)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        for name, rerank in (("two-tower, ranked", True), ("two-tower, retrieval", False)):
-            scorer = ModelScorer(
-                bench.model,
-                bench.preparation,
-                test,
-                queries,
-                rerank=rerank,
-                exclude_history=config.evaluate.exclude_history,
-                item_vectors=vectors,
-            )
-            rows.append(_row(config, queries, scorer, facts, bar, name=name, kind="model"))
-        for name in config.evaluate.baselines:
-            rows.append(_baseline_row(config, bench, name, queries, validation, facts, bar))
-    facts_of_run = {
+        measurement = Measurement.open(config, bench, bar)
+        rows = [measurement.model_row(rerank=rerank) for rerank in (True, False)]
+        rows += [measurement.baseline_row(name) for name in config.evaluate.baselines]
+    measurement.ranks(rows).write(config.evaluation_file(split).with_name(RANKS_FILE))
+    facts = {
         "identity": identity,
         "name": config.name,
         "protocol": split,
         "dataset_digest": bench.dataset.digest,
     }
-    return build_report(
-        queries,
+    report = build_report(
+        measurement.queries,
         rows,
-        catalogue.counts,
-        run=facts_of_run,
+        bench.preparation.catalogue.counts,
+        run=facts,
+        diagnostics=measurement.diagnostics(),
         exclude_history=config.evaluate.exclude_history,
         seed=config.train.seed,
     )
-
-
-def _row(
-    config: ProjectConfig,
-    queries: EvaluationQueries,
-    scorer: Scorer,
-    facts: ItemFacts,
-    bar: Progress,
-    *,
-    name: str,
-    kind: Any = "baseline",
-    settings: Any = None,
-    seconds: dict[str, float] | None = None,
-) -> Measured:
-    task = bar.add_task(name, total=len(queries))
-    began = time.monotonic()
-    result = evaluate(
-        queries,
-        scorer,
-        config.evaluate.ks,
-        config.evaluate.exclude_history,
-        progress=lambda done, _: bar.update(task, completed=done),
-        facts=facts,
-    )
-    took = {**(seconds or {}), "evaluate": round(time.monotonic() - began, 2)}
-    return Measured(name, result, kind, settings or {}, took)
-
-
-def _baseline_row(
-    config: ProjectConfig,
-    bench: Workbench,
-    name: str,
-    queries: EvaluationQueries,
-    validation: EvaluationQueries,
-    facts: ItemFacts,
-    bar: Progress,
-) -> Measured:
-    """Tunes a baseline on the validation events and fits it on the training events."""
-    train, size = bench.train, len(bench.preparation.catalogue)
-    grid = list(candidates(name, texts=item_texts(bench.preparation), seed=config.train.seed))
-    task = bar.add_task(f"tuning {name}", total=len(grid))
-    began = time.monotonic()
-    baseline = tune(
-        grid,
-        train.items,
-        train.row_splits,
-        size,
-        validation,
-        exclude_history=config.evaluate.exclude_history,
-        seed=config.train.seed,
-        progress=lambda done: bar.update(task, completed=done),
-    ).best
-    fitted = {"tune": round(time.monotonic() - began, 2)}
-    scorer = baseline.scorer(queries)
-    return _row(
-        config, queries, scorer, facts, bar, name=baseline.name, settings=baseline.settings(), seconds=fitted
-    )
+    return {**report, "extras": gather_extras(run, measurement, rows[0].result).to_json()}

@@ -4,6 +4,7 @@ run.json        settings, data, shape of the model; written at the start, comple
 checkpoints/    last (to go on from) and best (to evaluate and export)
 history.json    one row of metrics an epoch
 logs/           TensorBoard
+model_card.md   what the model is, for people
 """
 
 from __future__ import annotations
@@ -49,6 +50,11 @@ class RunDirectory:
     def logs(self) -> Path:
         """TensorBoard's folder."""
         return self.path / "logs"
+
+    @property
+    def card_file(self) -> Path:
+        """The model card."""
+        return self.path / "model_card.md"
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Writes run.json at once."""

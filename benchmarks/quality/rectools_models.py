@@ -59,7 +59,9 @@ def measure(model: Any, users: list[User], *, exclude_history: bool) -> dict[str
     "--patience", default=3, show_default=True, help="Looks without a better figure before it stops."
 )
 @click.option("--seed", default=1, show_default=True)
-@click.option("--json", "file", type=click.Path(path_type=Path), help="Keep the figures here.")
+@click.option(
+    "--json", "file", type=click.Path(path_type=Path), help="Keep the figures here, after every better epoch."
+)
 def main(
     dataset: Path,
     name: str,
@@ -95,18 +97,22 @@ def main(
     )
     validation, test = read_users(dataset, "validation"), read_users(dataset, "test")
     train = Dataset.construct(interactions(read_users(dataset, "train"), before_targets=False))
-    began, best, best_epoch = time.monotonic(), -1.0, 0
+    began, busy, best, best_epoch = time.monotonic(), time.process_time(), -1.0, 0
     figures: dict[str, dict[str, float]] = {}
     for epoch in range(every, epochs + 1, every):
         model.fit_partial(train, min_epochs=every, max_epochs=every)
         value = measure(model, validation, exclude_history=True)["ndcg@10"]
-        click.echo(f"epoch {epoch}: validation NDCG@10 {value:.4f} ({time.monotonic() - began:.0f} s)")
+        click.echo(
+            f"epoch {epoch}: validation NDCG@10 {value:.4f} "
+            f"({time.monotonic() - began:.0f} s, {time.process_time() - busy:.0f} CPU s)"
+        )
         if value > best:
             best, best_epoch = value, epoch
             # Measured now, since RecTools keeps no copy of a model but a pickle; shown for the chosen epoch alone.
             figures = {
                 protocol: measure(model, test, exclude_history=out) for protocol, out in PROTOCOLS.items()
             }
+            keep(file, name, best_epoch, best, figures)
         elif epoch - best_epoch >= patience * every:
             break
     click.echo(f"chosen: epoch {best_epoch}")
@@ -114,9 +120,15 @@ def main(
         click.echo(
             f"test, {protocol}: " + " ".join(f"{metric} {value:.4f}" for metric, value in metrics.items())
         )
+
+
+def keep(
+    file: Path | None, name: str, epoch: int, validation: float, figures: dict[str, dict[str, float]]
+) -> None:
+    """Writes what is known so far, so that a run that is stopped leaves its best epoch."""
     if file is not None:
         file.write_text(
-            json.dumps({"model": name, "epoch": best_epoch, "validation": best, **figures}, indent=1)
+            json.dumps({"model": name, "epoch": epoch, "validation": validation, **figures}, indent=1)
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from trainer.config import ProjectConfig
 from trainer.errors import RunError
 from trainer.evaluating import evaluate_run
 from trainer.refresh.cli import index
+from trainer.run import RunDirectory
 
 SPLIT = "leave_last_out"
 
@@ -42,16 +44,60 @@ def test_the_model_stands_beside_tuned_baselines_on_the_same_queries(evaluated: 
 
 def test_a_second_evaluation_measures_nothing(evaluated: ProjectConfig) -> None:
     before = evaluated.evaluation_file(SPLIT).stat().st_mtime_ns
+    evaluated.report_file(SPLIT).unlink()
     evaluate_run(evaluated, SPLIT, Console(quiet=True))
     assert evaluated.evaluation_file(SPLIT).stat().st_mtime_ns == before
+    assert evaluated.report_file(SPLIT).exists()  # drawn again from the figures
+
+
+def test_the_page_shows_the_run_and_the_catalogue(evaluated: ProjectConfig) -> None:
+    page = evaluated.report_file(SPLIT).read_text()
+    history = json.loads(RunDirectory(evaluated.run_dir(SPLIT)).history_file.read_text())
+    extras = json.loads(evaluated.evaluation_file(SPLIT).read_text())["extras"]
+    assert extras["training_curves"]["val_ndcg@10"] == [row["val_ndcg@10"] for row in history]
+    assert "item_effective_rank" in extras["training_curves"]
+    assert len(extras["embedding_map"]["points"]) == 25
+    assert set(extras["embedding_map"]["groups"]) == {"Comedy", "Drama", "Horror"}
+    for heading in ("Training", "Item vectors", "Lists that hit", "Every slice"):
+        assert f"<h2>{heading}</h2>" in page
+    assert "<li class=hit>Title i" in page
+
+
+def test_the_model_card_has_the_figures_of_the_test(evaluated: ProjectConfig) -> None:
+    card = RunDirectory(evaluated.run_dir(SPLIT)).card_file.read_text()
+    report = json.loads(evaluated.evaluation_file(SPLIT).read_text())
+    for row in report["models"]:
+        cell = row["metrics"]["ndcg@10"]
+        assert f"{cell['value']:.4f} [{cell['low']:.4f}, {cell['high']:.4f}]" in card
+    assert "Not measured yet" not in card
+    assert "| model.embedding_dim | 16 |" in card
+
+
+def test_a_model_is_compared_with_an_evaluation_of_before(evaluated: ProjectConfig, tmp_path: Path) -> None:
+    for name in ("evaluation.json", "evaluation_ranks.npz"):
+        shutil.copy(evaluated.work_dir / SPLIT / name, tmp_path / name)
+    report = evaluate_run(evaluated, SPLIT, Console(quiet=True), against=tmp_path)
+    rows = report["against"]["comparisons"]
+    assert [row["first"] for row in rows] == ["two-tower, ranked"] * 2 + ["two-tower, retrieval"] * 2
+    assert {(row["difference"], row["p_value"]) for row in rows} == {(0.0, 1.0)}  # the same model
+    assert "Against another model" in evaluated.report_file(SPLIT).read_text()
+    with pytest.raises(RunError, match="no evaluation to compare with"):
+        evaluate_run(evaluated, SPLIT, Console(quiet=True), against=tmp_path / "nothing")
 
 
 def test_all_baselines_by_name(trained: ProjectConfig, tmp_path: Path) -> None:
-    settings = trained.evaluate.model_copy(update={"baselines": ("ease", "item-text")})
+    changes = {"baselines": ("ease", "item-text"), "both_protocols": True}
+    settings = trained.evaluate.model_copy(update=changes)
     report = evaluate_run(
         trained.model_copy(update={"evaluate": settings}), SPLIT, Console(quiet=True), overwrite=True
     )
     assert len(report["models"]) == 4
+    for row in report[
+        "models"
+    ]:  # nobody watches a film twice here: a history in the ranking can only be in the way
+        assert row["other_protocol"]["ndcg@10"]["value"] <= row["metrics"]["ndcg@10"]["value"]
+    retrieval = report["models"][1]
+    assert retrieval["other_protocol"]["ndcg@10"] != retrieval["metrics"]["ndcg@10"]
 
 
 def test_evaluating_needs_a_run(config: ProjectConfig, tmp_path: Path) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from trainer.evaluation import plots
-from trainer.evaluation.embedding_map import EmbeddingMap
 from trainer.evaluation.examples import Example
+from trainer.evaluation.extras import Extras
 from trainer.evaluation.files import write_text
 from trainer.evaluation.report import Report
 
@@ -25,41 +24,27 @@ th:first-child, td:first-child {{ text-align: left }}
 svg {{ max-width: 100%; height: auto }}
 </style></head><body>
 """
+_BEYOND = ("coverage", "gini", "top_item_share", "novelty", "diversity")
 
 
-@dataclass(frozen=True)
-class Extras:
-    """What the report's JSON does not hold; each part that is missing is left out of the page.
-
-    Attributes:
-        training_curves: by name, one number an epoch.
-        embedding_map: item vectors on a plane.
-        good_examples: lists that hit.
-        bad_examples: lists that missed.
-    """
-
-    training_curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    embedding_map: EmbeddingMap | None = None
-    good_examples: Sequence[Example] = ()
-    bad_examples: Sequence[Example] = ()
-
-
-def write_html_report(report: Report, path: Path, title: str, extras: Extras | None = None) -> None:
+def write_html_report(report: Report, path: Path, title: str) -> None:
     """Writes the page beside `path` and renames it.
 
     Args:
-        report: What :func:`trainer.evaluation.report.build_report` returned.
+        report: What :func:`trainer.evaluation.report.build_report` returned, with extras if there are any.
         path: The file to write, such as `report.html`.
         title: The page's title, such as the data set and the protocol.
-        extras: Training curves, embedding map and examples.
     """
-    write_text(path, html_report(report, title, extras))
+    write_text(path, html_report(report, title))
 
 
-def html_report(report: Report, title: str, extras: Extras | None = None) -> str:
+def html_report(report: Report, title: str) -> str:
     """The page as text; see :func:`write_html_report`."""
     parts = [_HEAD.format(title=html.escape(title)), f"<h1>{html.escape(title)}</h1>", _summary(report)]
     parts += ["<h2>Accuracy</h2>", _accuracy_table(report), plots.accuracy_plot(report)]
+    if all("other_protocol" in model for model in report["models"]):
+        parts += [f"<h2>The same with items of the history {_history(report, other=True)}</h2>"]
+        parts += [_accuracy_table(report, "other_protocol")]
     parts += ["<h2>Recall against the length of the list</h2>", plots.recall_curve_plot(report)]
     for kind, heading in (
         ("item", "By popularity of the wanted item"),
@@ -68,40 +53,77 @@ def html_report(report: Report, title: str, extras: Extras | None = None) -> str
     ):
         plot = plots.slices_plot(report, kind)
         parts += [f"<h2>{heading}</h2>", plot] if plot else []
-    parts += ["<h2>Lists beyond accuracy</h2>", _lists_table(report)]
+    parts += ["<h2>Every slice</h2>", _slices_table(report)]
+    parts += ["<h2>Lists beyond accuracy</h2>", _lists_table(report), _diagnostics(report)]
     if report["comparisons"]:
-        parts += ["<h2>Differences</h2>", _comparison_table(report)]
-    parts += _extra_parts(extras or Extras())
+        parts += ["<h2>Differences</h2>", _comparison_table(report["comparisons"])]
+    if against := report.get("against"):
+        parts += ["<h2>Against another model</h2>", _comparison_table(against["comparisons"])]
+    parts += _extra_parts(Extras.from_json(report.get("extras", {})))
     return "\n".join([*parts, "</body></html>\n"])
 
 
 def _summary(report: Report) -> str:
     queries, settings = report["queries"], report["settings"]
-    history = "left out of the ranking" if settings["exclude_history"] else "kept in the ranking"
     facts = " · ".join(f"{key} {value}" for key, value in report["run"].items())
     return (
         f"<p>{queries['count']:,} queries of {queries['users']:,} users, {queries['mean_history']:.1f} "
         f"events before each on average; all {report['catalogue']['items']:,} items ranked, items of the "
-        f"history {history}, ties against the model. Bars and brackets: {settings['confidence']:.0%} "
+        f"history {_history(report)}, ties against the model. Bars and brackets: {settings['confidence']:.0%} "
         f"intervals by bootstrap over users.</p><p class='dim'>{html.escape(facts)}</p>"
     )
 
 
-def _accuracy_table(report: Report) -> str:
+def _history(report: Report, *, other: bool = False) -> str:
+    return (
+        "left out of the ranking" if report["settings"]["exclude_history"] != other else "kept in the ranking"
+    )
+
+
+def _accuracy_table(report: Report, block: str = "metrics") -> str:
     names = [f"{metric}@{k}" for k in report["settings"]["ks"] for metric in ("recall", "ndcg", "mrr")]
     rows = []
     for model in report["models"]:
-        cells = [
-            f"{cell['value']:.4f}<br><span class='dim'>[{cell['low']:.4f}, {cell['high']:.4f}]</span>"
-            for cell in (model["metrics"][name] for name in names)
-        ]
+        cells = [_with_interval(model[block][name]) for name in names]
         rows.append((model["kind"], [html.escape(model["name"]), *cells]))
     return _table(["model", *names], rows)
 
 
+def _slices_table(report: Report) -> str:
+    size, models = report["settings"]["list_size"], report["models"]
+    rows = [
+        (
+            "",
+            [
+                f"{html.escape(name)}<br><span class='dim'>{metric}</span>",
+                f"{first['queries']:,}",
+                *(_with_interval(model["slices"][name][metric]) for model in models),
+            ],
+        )
+        for name, first in models[0]["slices"].items()
+        for metric in (f"recall@{size}", f"ndcg@{size}")
+    ]
+    return _table(["slice", "queries", *(model["name"] for model in models)], rows)
+
+
+def _with_interval(cell: Mapping[str, float]) -> str:
+    return f"{cell['value']:.4f}<br><span class='dim'>[{cell['low']:.4f}, {cell['high']:.4f}]</span>"
+
+
+def _diagnostics(report: Report) -> str:
+    if not (found := report["diagnostics"]):
+        return ""
+    return (
+        f"<p>The item vectors of the trained model use {found['item_effective_rank']:.1f} directions (effective "
+        f"rank); they are {found['item_norm_mean']:.3g} long on average, {found['item_norm_max']:.3g} at most. A "
+        "model whose vectors use two directions, or whose lists all hold one item (top_item_share), has "
+        "collapsed.</p>"
+    )
+
+
 def _lists_table(report: Report) -> str:
     size = report["settings"]["list_size"]
-    metrics = [f"{metric}@{size}" for metric in ("coverage", "gini", "novelty", "diversity")]
+    metrics = [f"{metric}@{size}" for metric in _BEYOND]
     shown = [name for name in metrics if all(name in model["metrics"] for model in report["models"])]
     rows = []
     for model in report["models"]:
@@ -112,7 +134,7 @@ def _lists_table(report: Report) -> str:
     return _table(["model", *shown, "seconds", "settings"], rows)
 
 
-def _comparison_table(report: Report) -> str:
+def _comparison_table(comparisons: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         (
             "",
@@ -124,7 +146,7 @@ def _comparison_table(report: Report) -> str:
                 f"{row['p_value']:.4f}",
             ],
         )
-        for row in report["comparisons"]
+        for row in comparisons
     ]
     return _table(["models", "metric", "difference", "interval", "p (paired randomization test)"], rows)
 

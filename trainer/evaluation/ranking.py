@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from trainer.diagnostics import top_item_share
 from trainer.evaluation import metrics
 from trainer.evaluation.queries import NO_ITEM, EvaluationQueries
 
@@ -173,6 +174,7 @@ def evaluate(
             progress(stop, total)
     means = {name: float(values.mean()) for name, values in metrics.accuracy_values(ranks, ks).items()}
     means |= _list_metrics(exposure, diversity, facts, min(ks))
+    means[f"top_item_share@{min(ks)}"] = top_item_share(exposure, total)
     return EvaluationResult(ranks, exposure, means, tuple(ks), min(ks))
 
 

@@ -2,7 +2,7 @@
 
 The report is a plain JSON object, so that it can be kept beside a model, compared later and drawn by others::
 
-    {"format": "twotower-evaluation", "version": 1,
+    {"format": "twotower-evaluation", "version": 2,
      "run": {...},                                   what the caller adds: data set, protocol, digests
      "queries": {"count", "users", "dropped_targets", "mean_history"},
      "catalogue": {"items", "with_training_events"},
@@ -10,10 +10,15 @@ The report is a plain JSON object, so that it can be kept beside a model, compar
      "models": [{"name", "kind", "settings", "seconds",
                  "metrics": {"ndcg@10": {"value", "low", "high"}, "coverage@10": {"value"}, ...},
                  "recall_curve": [[1, 0.03], [2, 0.05], ...],
-                 "slices": {"item: head": {"queries", "recall@10": {"value", "low", "high"}, ...}, ...}}],
-     "comparisons": [{"first", "second", "metric", "difference", "low", "high", "p_value"}]}
+                 "slices": {"item: head": {"queries", "recall@10": {"value", "low", "high"}, ...}, ...},
+                 "other_protocol": {"ndcg@10": {"value", "low", "high"}, ...}}],       where it was measured
+     "comparisons": [{"first", "second", "metric", "difference", "low", "high", "p_value"}],
+     "diagnostics": {"item_effective_rank", "item_norm_mean", "item_norm_max"},     of the trained model
+     "against": {"file", "name", "comparisons"},               another evaluation, see `evaluation/against.py`
+     "extras": {...}}                                          what the page shows besides, see `evaluation/extras.py`
 
 The rows of `models` were all measured on the same queries in the same run, the trained model first.
+`other_protocol` holds accuracy with items of the history treated the other way than `exclude_history` says.
 """
 
 from __future__ import annotations
@@ -34,7 +39,7 @@ from trainer.evaluation.queries import EvaluationQueries
 from trainer.evaluation.ranking import EvaluationResult
 from trainer.evaluation.slices import all_slices
 
-FORMAT, VERSION = "twotower-evaluation", 1
+FORMAT, VERSION = "twotower-evaluation", 2
 CONFIDENCE = 0.95
 #: List lengths of the recall curve, as far as the catalogue goes.
 CURVE = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 500, 1000)
@@ -52,6 +57,7 @@ class Measured:
         kind: Whether this is the trained model or something to compare it with.
         settings: What was chosen for it, JSON-serializable.
         seconds: Wall-clock seconds by stage, such as ``{"tune": 12.1, "evaluate": 0.4}``.
+        other_protocol: The result with items of the history treated the other way, if it was measured.
     """
 
     name: str
@@ -59,6 +65,7 @@ class Measured:
     kind: Literal["model", "baseline"] = "baseline"
     settings: Mapping[str, object] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    other_protocol: EvaluationResult | None = None
 
 
 def build_report(
@@ -67,6 +74,7 @@ def build_report(
     training_counts: npt.NDArray[np.integer],
     *,
     run: Mapping[str, object] | None = None,
+    diagnostics: Mapping[str, float] | None = None,
     exclude_history: bool = True,
     seed: int = 0,
 ) -> Report:
@@ -77,6 +85,7 @@ def build_report(
         rows: The models. Each of kind "model" is compared with the baselines and the models after it.
         training_counts: integer [N], training events of each item.
         run: Facts about the run to keep with the numbers, JSON-serializable.
+        diagnostics: What the trained model's item vectors are like, see `trainer/diagnostics.py`.
         exclude_history: What `evaluate` was told.
         seed: For intervals and tests.
 
@@ -109,6 +118,7 @@ def build_report(
         },
         "models": [_model(row, values[row.name], queries, training_counts, seed) for row in rows],
         "comparisons": _comparisons(rows, values, queries.sequence, seed),
+        "diagnostics": dict(diagnostics or {}),
     }
 
 
@@ -162,7 +172,7 @@ def _model(
         name: _slice(small, mask, queries.sequence, seed)
         for name, mask in all_slices(queries, training_counts).items()
     }
-    return {
+    entry: dict[str, Any] = {
         "name": row.name,
         "kind": row.kind,
         "settings": dict(row.settings),
@@ -173,6 +183,11 @@ def _model(
         ],
         "slices": slices,
     }
+    if (other := row.other_protocol) is not None:
+        accuracy = accuracy_values(other.ranks, other.ks)
+        intervals = bootstrap_intervals(accuracy, queries.sequence, confidence=CONFIDENCE, seed=seed)
+        entry["other_protocol"] = {name: asdict(interval) for name, interval in intervals.items()}
+    return entry
 
 
 def _slice(
@@ -189,6 +204,34 @@ def _headline(result: EvaluationResult) -> tuple[str, str]:
     return f"recall@{result.list_size}", f"ndcg@{result.list_size}"
 
 
+def comparison_row(
+    names: tuple[str, str],
+    metric: str,
+    values: tuple[FloatArray, FloatArray],
+    groups: npt.NDArray[np.integer],
+    seed: int,
+) -> dict[str, Any]:
+    """The paired comparison of two models by one metric, as reports hold it.
+
+    Args:
+        names: Of the two models.
+        metric: Such as "ndcg@10".
+        values: float64 [Q] each, one value a query.
+        groups: integer [Q], the user of each query.
+        seed: Of swaps and draws.
+    """
+    outcome = paired_comparison(*values, groups, seed=seed)
+    return {
+        "first": names[0],
+        "second": names[1],
+        "metric": metric,
+        "difference": outcome.difference.value,
+        "low": outcome.difference.low,
+        "high": outcome.difference.high,
+        "p_value": outcome.p_value,
+    }
+
+
 def _comparisons(
     rows: Sequence[Measured],
     values: Mapping[str, Mapping[str, FloatArray]],
@@ -200,18 +243,6 @@ def _comparisons(
         others = [row for place, row in enumerate(rows) if row.kind == "baseline" or place > number]
         for other in others if model.kind == "model" else ():
             for metric in _headline(model.result):
-                outcome = paired_comparison(
-                    values[model.name][metric], values[other.name][metric], groups, seed=seed
-                )
-                comparisons.append(
-                    {
-                        "first": model.name,
-                        "second": other.name,
-                        "metric": metric,
-                        "difference": outcome.difference.value,
-                        "low": outcome.difference.low,
-                        "high": outcome.difference.high,
-                        "p_value": outcome.p_value,
-                    }
-                )
+                pair = values[model.name][metric], values[other.name][metric]
+                comparisons.append(comparison_row((model.name, other.name), metric, pair, groups, seed))
     return comparisons

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -10,39 +10,53 @@ from rich.table import Table
 
 from trainer.evaluation.report import Report
 
+_BEYOND = ("coverage", "gini", "top_item_share", "novelty", "diversity")
+
 
 def print_report(report: Report, console: Console, title: str = "") -> None:
     """Prints accuracy, lists, slices and comparisons of a report as tables."""
     queries, settings = report["queries"], report["settings"]
-    history = "left out" if settings["exclude_history"] else "kept in"
+    places = ("left out", "kept in") if settings["exclude_history"] else ("kept in", "left out")
     console.print(
         f"{title + ': ' if title else ''}{queries['count']:,} queries of {queries['users']:,} users, "
-        f"{report['catalogue']['items']:,} items ranked, items of the history {history}"
+        f"{report['catalogue']['items']:,} items ranked, items of the history {places[0]}"
     )
     console.print(accuracy_table(report))
+    if all("other_protocol" in model for model in report["models"]):
+        console.print(
+            accuracy_table(report, "other_protocol", title=f"The same, items of the history {places[1]}")
+        )
     console.print(lists_table(report))
     console.print(slices_table(report))
     if report["comparisons"]:
-        console.print(comparison_table(report))
+        console.print(comparison_table(report["comparisons"]))
+    if against := report.get("against"):
+        console.print(comparison_table(against["comparisons"], title=f"Against {against['file']}"))
 
 
-def accuracy_table(report: Report) -> Table:
-    """One row a model: recall, NDCG and MRR at every k, with half the width of the interval."""
+def accuracy_table(report: Report, block: str = "metrics", title: str = "Accuracy") -> Table:
+    """One row a model: recall, NDCG and MRR at every k, with half the width of the interval.
+
+    Args:
+        report: The report.
+        block: Where each model's figures are: "metrics" or "other_protocol".
+        title: Above the table.
+    """
     names = [f"{metric}@{k}" for k in report["settings"]["ks"] for metric in ("recall", "ndcg", "mrr")]
-    table = Table(title=f"Accuracy (± = {report['settings']['confidence']:.0%} interval by user)")
+    table = Table(title=f"{title} (± = {report['settings']['confidence']:.0%} interval by user)")
     table.add_column("model")
     for name in names:
         table.add_column(_label(name), justify="right")
     for model in report["models"]:
         style = "bold" if model["kind"] == "model" else None
-        table.add_row(model["name"], *(_with_interval(model["metrics"][name]) for name in names), style=style)
+        table.add_row(model["name"], *(_with_interval(model[block][name]) for name in names), style=style)
     return table
 
 
 def lists_table(report: Report) -> Table:
     """One row a model: what its lists are like beyond accuracy, and how long it took."""
     size = report["settings"]["list_size"]
-    names = [f"{metric}@{size}" for metric in ("coverage", "gini", "novelty", "diversity")]
+    names = [f"{metric}@{size}" for metric in _BEYOND]
     shown = [name for name in names if all(name in model["metrics"] for model in report["models"])]
     table = Table(title=f"Lists of {size} (novelty in bits)")
     table.add_column("model")
@@ -71,14 +85,16 @@ def slices_table(report: Report) -> Table:
     return table
 
 
-def comparison_table(report: Report) -> Table:
+def comparison_table(
+    comparisons: Sequence[Mapping[str, Any]], title: str = "Differences (paired, by user)"
+) -> Table:
     """One row a comparison: difference, interval, p-value."""
-    table = Table(title="Differences (paired, by user)")
+    table = Table(title=title)
     for column in ("models", "metric"):
         table.add_column(column)
     for column in ("difference", "interval", "p"):
         table.add_column(column, justify="right")
-    for row in report["comparisons"]:
+    for row in comparisons:
         table.add_row(
             f"{row['first']} - {row['second']}",
             _label(row["metric"]),
@@ -91,7 +107,8 @@ def comparison_table(report: Report) -> Table:
 
 def _label(metric: str) -> str:
     name, _, k = metric.partition("@")
-    return f"{name.upper() if name in ('ndcg', 'mrr') else name.capitalize()}@{k}"
+    shown = name.upper() if name in ("ndcg", "mrr") else name.replace("_", " ").capitalize()
+    return f"{shown}@{k}"
 
 
 def _with_interval(cell: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import xml.etree.ElementTree as ET
 
@@ -8,7 +9,8 @@ import pytest
 
 from trainer.evaluation.embedding_map import project
 from trainer.evaluation.examples import Example, pick_examples
-from trainer.evaluation.html_report import Extras, html_report, write_html_report
+from trainer.evaluation.extras import Extras
+from trainer.evaluation.html_report import html_report, write_html_report
 from trainer.evaluation.queries import EvaluationQueries
 from trainer.evaluation.ranking import ItemFacts, evaluate
 from trainer.evaluation.report import Measured, build_report
@@ -36,18 +38,19 @@ def report(queries, scores):
         queries, lambda a, b: np.zeros((b - a, 8), np.float32), ks=(2, 4), facts=ItemFacts(COUNTS)
     )
     rows = [Measured("<model>", result, "model"), Measured("flat", flat, settings={"depth": 3})]
-    return build_report(queries, rows, COUNTS, run={"protocol": "by_time"})
+    found = {"item_effective_rank": 3.5, "item_norm_mean": 1.0, "item_norm_max": 2.0}
+    return build_report(queries, rows, COUNTS, run={"protocol": "by_time"}, diagnostics=found)
 
 
 @pytest.fixture(scope="module")
 def page(report) -> str:
     example = Example(("Film A",), "Film <B>", 1, ("Film <B>", "Film C"))
     vectors = np.random.default_rng(0).random((30, 4))
-    return html_report(
-        report,
-        "Films & more",
-        Extras({"loss": [2.0, 1.0]}, project(vectors, ["x", "y"] * 15), [example], [example]),
-    )
+    extras = Extras({"loss": [2.0, 1.0]}, project(vectors, ["x", "y"] * 15), [example], [example])
+    kept = json.loads(
+        json.dumps({**report, "extras": extras.to_json()})
+    )  # the page is drawn from the file alone
+    return html_report(kept, "Films & more")
 
 
 def test_the_page_holds_every_part(page):
@@ -61,6 +64,40 @@ def test_the_page_holds_every_part(page):
     for heading in ("Training", "Item vectors", "Lists that hit", "Lists that missed"):
         assert f"<h2>{heading}</h2>" in page
     assert "80 queries of 20 users" in page  # 4 of the 8 events of each user are targets
+
+
+def test_every_slice_is_a_row_with_its_queries(page, report):
+    table = page.partition("<h2>Every slice</h2>")[2].partition("</table>")[0]
+    slices = report["models"][0]["slices"]
+    for name, cell in slices.items():
+        assert f"<td>{name}<br>" in table
+        assert f"<td>{cell['queries']:,}</td>" in table
+    assert table.count("<tr") == 1 + 2 * len(slices)  # recall and NDCG
+
+
+def test_signs_of_a_collapse_are_shown(page):
+    assert "use 3.5 directions" in page
+    lists = page.partition("<h2>Lists beyond accuracy</h2>")[2].partition("</table>")[0]
+    assert "top_item_share@2" in lists
+
+
+def test_the_other_protocol_and_another_model_have_their_tables(queries, scores):
+    left_out, kept_in = (
+        evaluate(queries, lambda a, b: scores[a:b], ks=(2, 4), exclude_history=out, facts=ItemFacts(COUNTS))
+        for out in (True, False)
+    )
+    report = build_report(queries, [Measured("m", left_out, "model", other_protocol=kept_in)], COUNTS)
+    report["against"] = {"file": "x", "comparisons": [comparison(report)]}
+    page = html_report(report, "Films")
+    assert "<h2>The same with items of the history kept in the ranking</h2>" in page
+    assert f"{kept_in.metrics['ndcg@4']:.4f}" in page
+    assert "<h2>Against another model</h2>" in page
+    assert "m - m, before" in page
+
+
+def comparison(report) -> dict:
+    cell = {"difference": 0.01, "low": 0.0, "high": 0.02, "p_value": 0.04}
+    return {"first": "m", "second": "m, before", "metric": "ndcg@2", **cell}
 
 
 def test_the_page_needs_nothing_else(page):

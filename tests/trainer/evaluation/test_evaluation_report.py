@@ -46,6 +46,25 @@ def test_report_holds_every_row_on_the_same_queries(report):
     assert set(noise["metrics"]["coverage@2"]) == {"value"}
 
 
+def test_the_other_protocol_stands_beside_the_configured_one(queries):
+    scores = np.random.default_rng(1).random((len(queries), 6)).astype(np.float32)
+    results = [
+        evaluate(queries, lambda a, b: scores[a:b], (2, 4), exclude_history=out) for out in (True, False)
+    ]
+    row = Measured("noise", results[0], "model", other_protocol=results[1])
+    model = build_report(queries, [row], COUNTS)["models"][0]
+    assert set(model["other_protocol"]) == {
+        f"{metric}@{k}" for metric in ("recall", "ndcg", "mrr", "hit_rate") for k in (2, 4)
+    }
+    cell = model["other_protocol"]["ndcg@4"]
+    assert cell["value"] == pytest.approx(results[1].metrics["ndcg@4"])
+    assert cell["value"] < model["metrics"]["ndcg@4"]["value"]
+    assert cell["low"] < cell["value"] < cell["high"]
+    assert (
+        "other_protocol" not in build_report(queries, [measured("n", queries, scores)], COUNTS)["models"][0]
+    )
+
+
 def test_slices_add_up_to_the_mean(report):
     for model in report["models"]:
         items = {name: cell for name, cell in model["slices"].items() if name.startswith("item")}
