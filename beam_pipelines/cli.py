@@ -110,6 +110,30 @@ def data_directory(run: RunConfig, given: str | None) -> str:
     return expanded
 
 
+@features.command("embed-texts", context_settings={"ignore_unknown_options": True})
+@_CONFIG
+@click.option(
+    "--split", "protocol", type=click.Choice(["leave_last_out", "by_time"]), help="Only this split protocol."
+)
+@click.argument("beam_arguments", nargs=-1, type=click.UNPROCESSED)
+def embed_texts(config: Path, protocol: Protocol | None, beam_arguments: tuple[str, ...]) -> None:
+    """Compute the text vectors that a training of CONFIG will read, on many workers.
+
+    `twotower train` computes what is missing by itself, in one process. The cache, $TWOTOWER_CACHE, and the dataset
+    must be folders that all workers share. BEAM_ARGUMENTS after -- go to Apache Beam, as with `build`.
+    """
+    quiet_beam()
+    from beam_pipelines.embedding_texts import embed_missing
+
+    console = Console()
+    with friendly_errors():
+        run = load_config(config)
+        for one in [protocol] if protocol else run.required_features().splits:
+            with console.status(f"Embedding the texts of {run.dataset_place(one)} ..."):
+                done = embed_missing(str(config), one, beam_arguments)
+            console.print(f"{one}: {done:,} texts embedded; the cache has all that a training reads.")
+
+
 @features.command(context_settings={"ignore_unknown_options": True})
 @click.argument("source")
 @click.argument("target")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from trainer.config import TrainConfig
 from trainer.features import FeatureSpecs
-from trainer.item_tower import ItemTower
+from trainer.item_tower import TEXT, ItemTower
 from trainer.keras_compat import keras, tf
 from trainer.query_tower import QueryTower
 from trainer.ranking_head import RankingHead
 from trainer.retrieval_loss import RetrievalLoss
 from trainer.sampling import Candidates, candidate_set, choose_queries, hard_negatives
 from trainer.tasks import RankingTask
+from trainer.text_modes.rows import TextRows
+from trainer.text_modes.tower import TextTower
 
 
 @dataclass(frozen=True)
@@ -44,16 +46,33 @@ class CatalogueTables:
         inputs: What `ItemTower` takes, [N, ...].
         share: float32 [N] share of each item in the training events, adding up to 1.
         scale: float32 [N] log(1 + training count).
-        query_views: float32 [N, V, E] vectors of texts that stand for a user's words for the item; V may be 0.
+        query_views: float32 [N, V, E] vectors of texts that stand for a user's words for the item, by the encoder as
+            it came; V may be 0.
+        texts: The texts themselves where their encoder learns; the text vectors of `inputs` are a variable then.
     """
 
     inputs: dict[str, Any]
     share: Any
     scale: Any
     query_views: Any
+    texts: TextRows | None = None
 
     def __len__(self) -> int:
         return int(self.share.shape[0])
+
+
+class AskedTexts(NamedTuple):
+    """Which queries of a step have a text.
+
+    Attributes:
+        view: int32 [Q] which of the target's query views it is.
+        asks: bool [Q] whether there is one at all.
+        alone: bool [Q] whether the history is hidden besides.
+    """
+
+    view: Any
+    asks: Any
+    alone: Any
 
 
 _COLDEST = 0.01  # CLIP's bound of the learned scale, 100 (Radford 2021, section 2.5)
@@ -72,19 +91,20 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         self.config = config
         self.spec = spec
         model = config.model
+        text_width = (config.text.width or spec.text_width) if spec.text_width else 0
         user_specs = spec.user_specs if model.user_features else FeatureSpecs()
         self.item_tower = ItemTower(
             model.item,
             width=model.embedding_dim,
             trained_items=spec.trained_items,
-            text_width=spec.text_width,
+            text_width=text_width,
             specs=spec.item_specs,
             seed=config.seed,
         )
         self.query_tower = QueryTower(
             model,
             user_specs=user_specs,
-            text_width=spec.text_width if model.query_text else 0,
+            text_width=text_width if model.query_text else 0,
             event_types=len(spec.event_types),
         )
         self.ranking_head = RankingHead(
@@ -96,8 +116,12 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         self._loss_means = {name: keras.metrics.Mean(name=name) for name in self.loss_weights}
         self._total_mean = keras.metrics.Mean(name="loss")
         self.catalogue: CatalogueTables | None = None
+        self.text_tower: TextTower | None = (
+            None  # of a mode in which BERT learns; none of the Keras model's weights
+        )
         for part in (self.item_tower, self.query_tower, self.ranking_head):
             part.build(None)
+        self.text_projection = self._learned_projection()
         self._log_temperature = self._learned_temperature()
         self.built = True
 
@@ -106,6 +130,18 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
             return None
         start = keras.initializers.Constant(math.log(self.config.retrieval.temperature))
         return self.add_weight(shape=(), initializer=start, name="log_temperature")
+
+    def _learned_projection(self) -> Any:
+        width = self.config.text.width
+        if width is None or not self.spec.text_width:
+            return None
+        projection = keras.layers.Dense(width, use_bias=False, name="text_projection")
+        projection.build((None, self.spec.text_width))
+        return projection
+
+    def projected(self, texts: Any) -> Any:
+        """Text vectors float32 [B, E] as the towers read them, `train.text.width` wide; zeros stay zeros."""
+        return texts if self.text_projection is None else self.text_projection(texts)
 
     @property
     def temperature(self) -> Any:
@@ -145,10 +181,11 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
 
     def encode_items(self, inputs: dict[str, Any]) -> Any:
         """float32 [B, D] vectors of items as they are served (nothing dropped)."""
-        return self._normalized(self.item_tower(inputs, training=False))
+        return self._normalized(self.item_tower(self._item_inputs(inputs), training=False))
 
     def encode_queries(self, history: dict[str, Any], user: dict[str, Any] | None, text: Any | None) -> Any:
-        """float32 [B, D] query vectors as they are served; arguments as `QueryTower.call`."""
+        """float32 [B, D] query vectors as they are served; arguments as `QueryTower.call`, the text E wide."""
+        text = None if text is None else self.projected(text)
         return self._normalized(self.query_tower(history, user, text))
 
     def retrieval_scores(self, queries: Any, items: Any) -> Any:
@@ -169,11 +206,16 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
                 float32 [B, L]; "user" what `FeatureLookup` gives, [B, ...]; optionally "timestamps" int64 [B, L] and
                 "events" int32 [B, L].
         """
+        tower = self._learning_texts
         with tf.GradientTape() as tape:
             losses = self.losses_of(data)
             total = tf.add_n([self.loss_weights[name] * value for name, value in losses.items()])
         variables = self.trainable_variables
-        self.optimizer.apply_gradients(zip(tape.gradient(total, variables), variables, strict=True))
+        taught = [variable.value for variable in tower.bert.variables] if tower is not None else []
+        slopes, text_slopes = tape.gradient(total, [variables, taught])
+        self.optimizer.apply_gradients(zip(slopes, variables, strict=True))
+        if tower is not None:
+            tower.learn(text_slopes)
         self._total_mean.update_state(total)
         for name, value in losses.items():
             self._loss_means[name].update_state(value)
@@ -191,10 +233,12 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
             uniform=len(catalogue) if settings.softmax == "full" else settings.uniform_negatives,
             popular=0 if settings.softmax == "full" else settings.popularity_negatives,
         )
-        vectors = self._normalized(self.item_tower(_rows(catalogue.inputs, pool.ids), training=True))
+        asked = self._asked(targets, catalogue)
+        inputs, text = self._inputs(pool.ids, targets, asked, catalogue)
+        vectors = self._normalized(self.item_tower(self._item_inputs(inputs), training=True))
         history = self._history(data, vectors, pool)
         states = self.query_tower.states(history, training=True)
-        queries, known = self._queries(states, chosen, targets, data.get("user"), catalogue)
+        queries, known = self._queries(states, chosen, text, asked, data.get("user"))
         task = (queries / self.temperature, targets, vectors, pool, catalogue.share)
         losses = {"retrieval_loss": self._retrieval(*task)}
         if settings.adversarial_weight:
@@ -214,8 +258,40 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         history = {"vectors": gathered * tf.cast(mask, tf.float32)[:, :, tf.newaxis], "mask": mask}
         return history | {name: data[name] for name in ("timestamps", "events") if name in data}
 
+    @property
+    def _learning_texts(self) -> TextTower | None:
+        """The text tower if this step teaches it."""
+        return self.text_tower if self.text_tower is not None and self.text_tower.learning else None
+
+    def _asked(self, targets: Any, catalogue: CatalogueTables) -> AskedTexts | None:
+        """Draws the queries that have a text, and which; None in a model without text queries."""
+        if not self.query_tower.text_width:
+            return None
+        settings, shape = self.config.query_text, tf.shape(targets)
+        views = int(catalogue.query_views.shape[1])
+        view = keras.random.randint(shape, 0, views, dtype="int32", seed=self._seeds)
+        asks = keras.random.uniform(shape, seed=self._seeds) < settings.rate
+        alone = asks & (keras.random.uniform(shape, seed=self._seeds) < settings.without_history)
+        return AskedTexts(view, asks, alone)
+
+    def _inputs(
+        self, ids: Any, targets: Any, asked: AskedTexts | None, catalogue: CatalogueTables
+    ) -> tuple[dict[str, Any], Any]:
+        """Inputs of the item tower for catalogue rows, and float32 [Q, E] text vectors of the queries."""
+        tower = self._learning_texts
+        if tower is None:
+            return _rows(catalogue.inputs, ids), None if asked is None else _view_vectors(
+                targets, asked, catalogue
+            )
+        rest = {name: value for name, value in catalogue.inputs.items() if name != TEXT}
+        items, text = tower.of_step(ids, targets, asked)
+        return _rows(rest, ids) | {TEXT: items}, text
+
+    def _item_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        return inputs | {TEXT: self.projected(inputs[TEXT])} if TEXT in inputs else inputs
+
     def _queries(
-        self, states: Any, chosen: Any, targets: Any, user: Any, catalogue: CatalogueTables
+        self, states: Any, chosen: Any, text: Any, asked: AskedTexts | None, user: Any
     ) -> tuple[Any, Any]:
         """Query vectors before each target, some with a text query, of those some without history.
 
@@ -225,22 +301,12 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         users = (
             None if user is None else {name: tf.gather(value, chosen[:, 0]) for name, value in user.items()}
         )
-        text = None
-        if self.query_tower.text_width:
-            text, alone = self._query_texts(targets, catalogue)
-            chosen = tf.where(alone[:, tf.newaxis], chosen * tf.constant([[1, 0]], chosen.dtype), chosen)
+        if asked is not None:
+            text = self.projected(text)
+            hidden = chosen * tf.constant([[1, 0]], chosen.dtype)
+            chosen = tf.where(asked.alone[:, tf.newaxis], hidden, chosen)
         queries = self.query_tower.combine(tf.gather_nd(states, chosen), users, text, training=True)
         return self._normalized(queries), chosen[:, 1]
-
-    def _query_texts(self, targets: Any, catalogue: CatalogueTables) -> tuple[Any, Any]:
-        """float32 [Q, E] text vectors (zeros for most) and bool [Q], rows whose history is hidden."""
-        settings, shape = self.config.query_text, tf.shape(targets)
-        views = int(catalogue.query_views.shape[1])
-        view = keras.random.randint(shape, 0, views, dtype="int32", seed=self._seeds)
-        asks = keras.random.uniform(shape, seed=self._seeds) < settings.rate
-        alone = asks & (keras.random.uniform(shape, seed=self._seeds) < settings.without_history)
-        vectors = tf.gather_nd(catalogue.query_views, tf.stack([targets, view], axis=1))
-        return vectors * tf.cast(asks, tf.float32)[:, tf.newaxis], alone
 
     def _ranking_losses(
         self,
@@ -284,6 +350,12 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
             "ranking_loss": self._ranking.order_loss(scores, tf.cast(retrieved, tf.float32)),
             "value_loss": self._ranking.value_loss(observed, values[:, 0], tf.ones_like(observed)),
         }
+
+
+def _view_vectors(targets: Any, asked: AskedTexts, catalogue: CatalogueTables) -> Any:
+    """float32 [Q, E] vectors of query views, zeros where nothing is asked."""
+    vectors = tf.gather_nd(catalogue.query_views, tf.stack([targets, asked.view], axis=1))
+    return vectors * tf.cast(asked.asks, tf.float32)[:, tf.newaxis]
 
 
 def _rows(inputs: dict[str, Any], rows: Any) -> dict[str, Any]:

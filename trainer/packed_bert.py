@@ -7,7 +7,7 @@ three projections of attention in one matrix.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +20,9 @@ _EPSILON = 1e-12  # of the layer normalizations (Devlin 2018, reference code)
 class LayerWeights(NamedTuple):
     """One Transformer layer; W is its width, F that of its feed-forward part.
 
+    A matrix that a low-rank update is learned for stands beside it: (kernel [I, O], bias [O], down [I, R], up [R, O]),
+    see `trainer/text_modes/lora.py`.
+
     Attributes:
         attention: [W, 3 W] and [3 W]: queries, keys and values side by side.
         output: [W, W] and [W].
@@ -29,11 +32,11 @@ class LayerWeights(NamedTuple):
         norm: float32 [W] scale and [W] offset.
     """
 
-    attention: tuple[Any, Any]
-    output: tuple[Any, Any]
+    attention: tuple[Any, ...]
+    output: tuple[Any, ...]
     attention_norm: tuple[Any, Any]
-    inner: tuple[Any, Any]
-    outer: tuple[Any, Any]
+    inner: tuple[Any, ...]
+    outer: tuple[Any, ...]
     norm: tuple[Any, Any]
 
 
@@ -66,6 +69,15 @@ class FrozenBert(tf.Module):  # type: ignore[misc]
         self.weights = tf.nest.map_structure(
             lambda value: tf.Variable(value, trainable=False), weights_of(backbone)
         )
+
+    def take(self, backbone: Any) -> None:
+        """Copies the weights of a backbone of the same shape."""
+        tf.nest.map_structure(lambda own, value: own.assign(value), self.weights, weights_of(backbone))
+
+    @property
+    def resources(self) -> tuple[Any, ...]:
+        """None; see `trainer/quantisation.py`."""
+        return ()
 
     def __call__(self, pieces: Any) -> Any:
         """As `encode_packed`."""
@@ -128,10 +140,34 @@ def encode_packed(weights: BertWeights, pieces: Any, heads: int, drop: Callable[
     Returns:
         float32 [T of all rows together, W].
     """
-    layout = _Layout(pieces)
-    x = tf.gather(weights.pieces, pieces.flat_values) + tf.gather(weights.positions, layout.positions)
-    x = drop(_normalized(tf.cast(x, tf.float32), weights.norm))
-    for layer in weights.layers:
+    x = drop(embedded(weights, pieces))
+    return through_layers(weights.layers, x, pieces.row_lengths(), heads, drop)
+
+
+def embedded(weights: BertWeights, pieces: Any) -> Any:
+    """What the first layer reads: float32 [T, W] of int32 ragged [B, (T)] word pieces."""
+    positions = tf.ragged.range(tf.cast(pieces.row_lengths(), tf.int32)).flat_values
+    x = tf.gather(weights.pieces, pieces.flat_values) + tf.gather(weights.positions, positions)
+    return _normalized(tf.cast(x, tf.float32), weights.norm)
+
+
+def through_layers(
+    layers: Sequence[LayerWeights], x: Any, lengths: Any, heads: int, drop: Callable[[Any], Any] = _keep
+) -> Any:
+    """The word pieces after some layers.
+
+    Args:
+        layers: One after the other; none leaves `x` as it is.
+        x: float32 [T, W], the pieces of all texts one after the other.
+        lengths: int [B] how many pieces each text has; they add up to T.
+        heads: Attention heads; divides W.
+        drop: As `encode_packed` takes it.
+
+    Returns:
+        float32 [T, W].
+    """
+    layout = _Layout(tf.cast(lengths, tf.int32))
+    for layer in layers:
         mixed = _attention(_linear(x, layer.attention), layout, heads)
         mixed = drop(tf.cast(_linear(mixed, layer.output), tf.float32))
         x = _normalized(x + mixed, layer.attention_norm)
@@ -144,12 +180,11 @@ def encode_packed(weights: BertWeights, pieces: Any, heads: int, drop: Callable[
 class _Layout:
     """Where each piece stands in the padded layout [B, L]."""
 
-    def __init__(self, pieces: Any) -> None:
-        lengths = tf.cast(pieces.row_lengths(), tf.int32)
+    def __init__(self, lengths: Any) -> None:
         self.rows = tf.shape(lengths)[0]
         self.length = tf.maximum(tf.reduce_max(lengths), 0)  # of no rows the greatest is the least int32
-        self.positions = tf.ragged.range(lengths).flat_values
-        self._slots = tf.cast(pieces.value_rowids(), tf.int32) * self.length + self.positions
+        positions = tf.ragged.range(lengths)
+        self._slots = tf.cast(positions.value_rowids(), tf.int32) * self.length + positions.flat_values
         mask = tf.sequence_mask(lengths, self.length)
         self.bias = tf.where(mask, np.float32(0), np.float32(-1e9))[:, tf.newaxis, tf.newaxis, :]
 
@@ -175,9 +210,14 @@ def _attention(projected: Any, layout: _Layout, heads: int) -> Any:
     return layout.packed(tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), [layout.rows, layout.length, width]))
 
 
-def _linear(x: Any, weights: tuple[Any, Any]) -> Any:
-    kernel, bias = weights
-    return tf.nn.bias_add(tf.matmul(tf.cast(x, kernel.dtype), kernel), tf.cast(bias, kernel.dtype))
+def _linear(x: Any, weights: tuple[Any, ...]) -> Any:
+    kernel, bias, *low_rank = weights
+    x = tf.cast(x, kernel.dtype)
+    out = tf.nn.bias_add(tf.matmul(x, kernel), tf.cast(bias, kernel.dtype))
+    if low_rank:
+        down, up = low_rank
+        out += tf.matmul(tf.matmul(x, down), up)
+    return out
 
 
 def _normalized(x: Any, weights: tuple[Any, Any]) -> Any:

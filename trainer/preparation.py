@@ -22,6 +22,7 @@ from trainer.model import CatalogueTables, ModelSpec
 from trainer.query_views import query_views
 from trainer.sequences import Sequences
 from trainer.text_cache import TextVectorCache
+from trainer.text_modes.rows import TextRows
 from trainer.words import WordSpec
 
 
@@ -95,11 +96,7 @@ def catalogue_tables(
     counts = catalogue.counts.astype(np.float32)
     width = preparation.spec.text_width
     texts = item_texts(preparation)
-    views = (
-        query_views(preparation.dataset, catalogue, texts, config)
-        if width and config.model.query_text
-        else []
-    )
+    views = text_views(preparation.dataset, catalogue, texts, config) if width else []
     flat = [*texts, *(text for view in views for text in view)] if width else []
     vectors = (
         cache.vectors(flat, progress)
@@ -107,12 +104,13 @@ def catalogue_tables(
         else np.zeros((len(flat), width), np.float32)
     )
     stacked = vectors.reshape(-1, len(catalogue), width) if width else vectors
+    learns = bool(width) and config.text.mode != "frozen"
     inputs = preparation.item_lookup(raw_items(preparation))
     inputs[ID] = tf.constant(
         np.where(np.arange(len(catalogue)) < catalogue.trained, np.arange(len(catalogue)) + 1, 0), tf.int32
     )
     if width:
-        inputs[TEXT] = tf.constant(stacked[0])
+        inputs[TEXT] = tf.Variable(stacked[0], trainable=False) if learns else tf.constant(stacked[0])
     return CatalogueTables(
         inputs=inputs,
         share=tf.constant(counts / max(1.0, counts.sum())),
@@ -120,7 +118,15 @@ def catalogue_tables(
         query_views=tf.constant(np.moveaxis(stacked[1:], 0, 1))
         if len(views)
         else tf.zeros([len(catalogue), 0, width]),
+        texts=TextRows.of(texts if config.model.item.text else [""] * len(texts), views) if learns else None,
     )
+
+
+def text_views(
+    dataset: DatasetDirectory, catalogue: Catalogue, texts: Sequence[str], config: TrainConfig
+) -> list[list[str]]:
+    """V lists of what users might type for each item; none in a model without text queries."""
+    return query_views(dataset, catalogue, texts, config) if config.model.query_text else []
 
 
 def item_texts(preparation: Preparation) -> list[str]:

@@ -61,6 +61,7 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         # What is saved are these TensorFlow variables. Keras' own wrappers would be saved as copies of them, and a
         # server, which restores by the graph alone, would fill the copies and leave the variables themselves empty.
         self._variables = layers.variables()
+        self._resources = layers.resources()
         self._item_lookup, self._user_lookup = item_lookup, user_lookup
         self._index = index
         self._side_names = frozenset(side_names)
@@ -122,12 +123,11 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         )
 
     def _encode_texts(self, texts: Any) -> Any:
-        """float32 [B, E] vectors of string [B]."""
-        return (
-            self._layers.encoder.encode_present(texts)
-            if self._layers.encoder is not None
-            else tf.zeros([tf.shape(texts)[0], 0])
-        )
+        """Vectors of string [B] as the towers read them: float32 [B, E], or `train.text.width` wide."""
+        if self._layers.encoder is None:
+            return tf.zeros([tf.shape(texts)[0], 0])
+        distinct, places = tf.unique(texts)
+        return tf.gather(self._layers.projected(self._layers.encoder.encode_present(distinct)), places)
 
     def _compute_query_side(self, inputs: Tensors) -> Tensors:
         """Query vector, history and what is known at all, from raw inputs."""
@@ -252,12 +252,19 @@ class _Layers:
         self.item_tower = model.item_tower
         self.query_tower = model.query_tower
         self.ranking_head = model.ranking_head
+        self.projected, self._projection = model.projected, model.text_projection
 
     def variables(self) -> list[Any]:
         """The TensorFlow variables behind all weights, in a fixed order."""
         towers = (self.item_tower, self.query_tower, self.ranking_head)
         encoder = self.encoder.bert.variables if self.encoder is not None else ()
-        return [*(weight.value for part in towers for weight in part.weights), *encoder]
+        projection = self._projection.weights if self._projection is not None else ()
+        weights = [*(weight for part in towers for weight in part.weights), *projection]
+        return [*(weight.value for weight in weights), *encoder]
+
+    def resources(self) -> list[Any]:
+        """What a server makes of the variables when it initialises the model."""
+        return list(self.encoder.bert.resources) if self.encoder is not None else []
 
 
 class _Settings:

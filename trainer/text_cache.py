@@ -1,6 +1,9 @@
 """Text vectors on disk, keyed by the content of the text and of the encoder, shared between runs.
 
-A cache is a folder an encoder; each call that meets new texts adds one segment: sorted keys beside their vectors.
+A cache is a folder an encoder; new texts are added in segments of some thousands: sorted keys beside their vectors. A
+segment is written beside its final name and never changes, so several runs may read and write at once, and what a
+killed run has finished is there for the next one. Vectors are read through a memory map, of which several processes
+share one copy.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+SEGMENT = 16_384
+"""Texts of a segment: what an interruption may cost."""
 _KEY_BYTES = 16  # of SHA-256: two of a billion texts collide with probability below 1e-20
 
 
@@ -69,8 +74,7 @@ class TextVectorCache:
             texts: [N] texts, repetitions allowed.
             progress: Called with the number of texts encoded after each batch.
         """
-        if new := self.missing(texts):
-            self._add(new, self._encoder.encode_all(new, self._batch_size, progress))
+        self.add(self.missing(texts), progress)
         keys = _keys(texts)
         out = np.zeros((len(texts), self._encoder.width), np.float32)
         for folder in self._segments():
@@ -80,6 +84,17 @@ class TextVectorCache:
             out[found] = np.load(folder / "vectors.npy", mmap_mode="r")[place[found]]
         return out
 
+    def add(self, texts: Sequence[str], progress: Any = None) -> None:
+        """Encodes distinct texts and keeps their vectors, segment by segment.
+
+        Args:
+            texts: What `missing` answered, or part of it.
+            progress: As in `vectors`.
+        """
+        for start in range(0, len(texts), SEGMENT):
+            part = texts[start : start + SEGMENT]
+            self._keep(part, self._encoder.encode_all(part, self._batch_size, progress))
+
     def _segments(self) -> list[Path]:
         return sorted(self._directory.glob("segment-*"))
 
@@ -87,7 +102,7 @@ class TextVectorCache:
         stored = [np.load(folder / "keys.npy") for folder in self._segments()]
         return np.concatenate(stored) if stored else np.zeros(0, f"S{2 * _KEY_BYTES}")
 
-    def _add(self, texts: Sequence[str], vectors: npt.NDArray[np.float32]) -> None:
+    def _keep(self, texts: Sequence[str], vectors: npt.NDArray[np.float32]) -> None:
         keys = _keys(texts)
         order = np.argsort(keys)
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -97,8 +112,12 @@ class TextVectorCache:
             np.save(segment / "keys.npy", keys[order])
             np.save(segment / "vectors.npy", vectors[order])
             name = hashlib.sha256(keys[order].tobytes()).hexdigest()[:16]
-            if not (target := self._directory / f"segment-{name}").exists():
+            target = self._directory / f"segment-{name}"
+            try:
                 segment.rename(target)
+            except OSError:
+                if not target.is_dir():  # otherwise another process has just written the same
+                    raise
 
 
 def _keys(texts: Sequence[str]) -> npt.NDArray[Any]:

@@ -1,4 +1,4 @@
-"""The BERT text tower: strings in, one vector a text out, tokenizer included, in ops that TensorFlow Serving has.
+"""The text encoder, a BERT: strings in, one vector a text out, tokenizer included, in ops that TensorFlow Serving has.
 
 KerasNLP's own preprocessor packs with `TFText>RoundRobinTrim`, which servers before 2.20 do not register; here the
 WordPiece op tokenizes and plain TensorFlow cuts and packs (trainer/packed_bert.py).
@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,13 @@ import numpy.typing as npt
 from trainer.errors import ConfigError
 from trainer.keras_compat import keras, tf
 from trainer.packed_bert import FrozenBert
+from trainer.text_cleaning import cleaned
+
+Pooling = Literal["mean", "cls"]
 
 
 class TextEncoder(tf.Module):  # type: ignore[misc]
-    """A BERT with its tokenizer; a text's vector is the mean of the last layer over its tokens.
+    """A BERT with its tokenizer; a text's vector is the mean of the last layer over its tokens, or its first row.
 
     Everything but `encode_all` must run inside `tf.function`: outside, the tokenizer answers with Python lists.
 
@@ -30,15 +33,25 @@ class TextEncoder(tf.Module):  # type: ignore[misc]
         backbone: A KerasNLP BertBackbone with the same vocabulary; its weights are copied.
         max_tokens: Longer texts are cut, [CLS] and [SEP] included.
         max_characters: Longer texts are cut before they are tokenized, which bounds the work a request can cause.
+        pooling: "mean" (Reimers and Gurevych 2019) or "cls", the vector of the first piece (Devlin 2018).
     """
 
-    def __init__(self, tokenizer: Any, backbone: Any, *, max_tokens: int, max_characters: int) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        backbone: Any,
+        *,
+        max_tokens: int,
+        max_characters: int,
+        pooling: Pooling = "mean",
+    ) -> None:
         super().__init__(name="text_encoder")
         self.tokenizer = tokenizer
         self.backbone = backbone
         self.bert = FrozenBert(backbone)
         self.max_tokens = min(max_tokens, backbone.max_sequence_length)
         self.max_characters = max_characters
+        self.pooling = pooling
         self._compiled = _Compiled(self.__call__)
 
     @property
@@ -46,9 +59,25 @@ class TextEncoder(tf.Module):  # type: ignore[misc]
         """E, the length of a text vector."""
         return int(self.backbone.hidden_dim)
 
+    def with_backbone(self, backbone: Any) -> TextEncoder:
+        """The same tokenizer, limits and pooling around another BERT of the same vocabulary."""
+        return TextEncoder(
+            self.tokenizer,
+            backbone,
+            max_tokens=self.max_tokens,
+            max_characters=self.max_characters,
+            pooling=self.pooling,
+        )
+
+    def with_bert(self, bert: Any) -> TextEncoder:
+        """The same encoder around another forward pass, which is called as a `FrozenBert` is."""
+        other = self.with_backbone(self.backbone)
+        other.bert = bert
+        return other
+
     def pack(self, texts: Any) -> Any:
         """Tokenizes string [B]: int32 ragged [B, (T)] word pieces with [CLS] and [SEP], at most `max_tokens` a row."""
-        pieces = self.tokenizer(tf.strings.substr(texts, 0, self.max_characters, unit="UTF8_CHAR"))
+        pieces = self.tokenizer(cleaned(tf.strings.substr(texts, 0, self.max_characters, unit="UTF8_CHAR")))
         pieces = tf.cast(pieces[:, : self.max_tokens - 2], tf.int32)
         rows = tf.shape(texts)[0]
         cls = tf.fill([rows, 1], tf.constant(self.tokenizer.cls_token_id, tf.int32))
@@ -58,8 +87,26 @@ class TextEncoder(tf.Module):  # type: ignore[misc]
     def __call__(self, texts: Any) -> Any:
         """Encodes: string [B] to float32 [B, E]; an empty text gets the zero vector."""
         pieces = self.pack(texts)
-        mean = tf.math.segment_mean(self.bert(pieces), tf.cast(pieces.value_rowids(), tf.int32))
-        return tf.where(is_text(texts)[:, tf.newaxis], mean, tf.zeros_like(mean))
+        vectors = self.pool(self.bert(pieces), tf.cast(pieces.row_lengths(), tf.int32))
+        return tf.where(is_text(texts)[:, tf.newaxis], vectors, tf.zeros_like(vectors))
+
+    def pool(self, states: Any, lengths: Any) -> Any:
+        """One vector a text.
+
+        Args:
+            states: float32 [T, E] the last layer, the pieces of all texts one after the other.
+            lengths: int32 [B] pieces of each text, none of them 0.
+
+        Returns:
+            float32 [B, E].
+        """
+        if self.pooling == "cls":
+            return tf.gather(states, tf.cumsum(lengths, exclusive=True))
+        return tf.math.segment_mean(states, tf.repeat(tf.range(tf.size(lengths)), lengths))
+
+    def take_weights(self) -> None:
+        """Serves with the weights that the backbone has now."""
+        self.bert.take(self.backbone)
 
     def encode_present(self, texts: Any) -> Any:
         """Like calling, but rows without text cost nothing: BERT runs on the others only, or not at all."""
@@ -106,6 +153,8 @@ class TextEncoder(tf.Module):  # type: ignore[misc]
             self.tokenizer.lowercase,
             self.tokenizer.strip_accents,
         ]
+        if self.pooling != "mean":  # what was cached before there was another pooling stays known
+            settings.append(self.pooling)
         state.update(json.dumps([*settings, self.tokenizer.get_vocabulary()]).encode())
         for variable in self.backbone.weights:
             state.update(np.ascontiguousarray(variable.numpy()).data)
@@ -124,13 +173,16 @@ def is_text(texts: Any) -> Any:
     return tf.not_equal(tf.strings.strip(texts), "")
 
 
-def load_text_encoder(name: str, *, max_tokens: int, max_characters: int) -> TextEncoder:
+def load_text_encoder(
+    name: str, *, max_tokens: int, max_characters: int, pooling: Pooling = "mean"
+) -> TextEncoder:
     """Loads tokenizer and weights.
 
     Args:
         name: A folder in KerasHub's or Hugging Face's layout, or the name of a KerasHub BERT preset.
         max_tokens: See `TextEncoder`.
         max_characters: See `TextEncoder`.
+        pooling: See `TextEncoder`.
 
     Raises:
         ConfigError: there is no such folder or preset, or it does not hold a BERT.
@@ -150,7 +202,11 @@ def load_text_encoder(name: str, *, max_tokens: int, max_characters: int) -> Tex
         raise ConfigError(f"Cannot load a BERT from {name!r}: {error}") from error
     backbone.trainable = False
     return TextEncoder(
-        _as_bert_does(tokenizer), backbone, max_tokens=max_tokens, max_characters=max_characters
+        _as_bert_does(tokenizer),
+        backbone,
+        max_tokens=max_tokens,
+        max_characters=max_characters,
+        pooling=pooling,
     )
 
 

@@ -19,6 +19,7 @@ from trainer.preparation import Preparation, catalogue_tables, prepare
 from trainer.sequences import Sequences, load_sequences
 from trainer.text_cache import TextVectorCache
 from trainer.text_encoder import TextEncoder, load_text_encoder
+from trainer.text_modes.tower import TextTower
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,15 @@ class Workbench:
         train: Its training split.
         preparation: Catalogue, features, shape of the model.
         encoder: The BERT, None where neither items nor queries have text.
-        model: The model, its catalogue set.
+        encoder_digest: Of that BERT before it learned anything.
+        model: The model, its catalogue set, with a text tower if BERT learns.
     """
 
     dataset: DatasetDirectory
     train: Sequences
     preparation: Preparation
     encoder: TextEncoder | None
+    encoder_digest: str | None
     model: TwoTowerModel
 
     @classmethod
@@ -61,10 +64,13 @@ class Workbench:
             tables = catalogue_tables(preparation, settings, cache, lambda done: bar.advance(task, done))
         model = TwoTowerModel(settings, preparation.spec)
         model.catalogue = tables
+        digest = encoder.digest() if encoder else None
+        if encoder is not None and tables.texts is not None:
+            model.text_tower = TextTower(encoder, tables.texts, settings)
         if model.item_tower.whitening is not None:
             model.item_tower.whitening.measure(tables.inputs[TEXT][: catalogue.trained].numpy())
         console.print(_summary(dataset, preparation, train, model))
-        return cls(dataset, train, preparation, encoder, model)
+        return cls(dataset, train, preparation, encoder, digest, model)
 
 
 def _encoder(config: ProjectConfig, dataset: DatasetDirectory) -> TextEncoder | None:
@@ -72,13 +78,19 @@ def _encoder(config: ProjectConfig, dataset: DatasetDirectory) -> TextEncoder | 
     if dataset.one("items", "item_text") is None or not (model.item.text or model.query_text):
         return None
     text = config.train.text
-    return load_text_encoder(config.encoder(), max_tokens=text.max_tokens, max_characters=text.max_characters)
+    return load_text_encoder(
+        config.encoder(),
+        max_tokens=text.max_tokens,
+        max_characters=text.max_characters,
+        pooling=text.pooling,
+    )
 
 
 def _summary(
     dataset: DatasetDirectory, preparation: Preparation, train: Sequences, model: TwoTowerModel
 ) -> str:
-    weights = sum(int(variable.value.shape.num_elements()) for variable in model.trainable_variables)
+    learned = [*model.trainable_variables, *(model.text_tower.bert.variables if model.text_tower else ())]
+    weights = sum(int(variable.value.shape.num_elements()) for variable in learned)
     catalogue = preparation.catalogue
     return (
         f"{dataset.path}: {len(train):,} users, {len(train.items):,} training events, {len(catalogue):,} items "

@@ -209,7 +209,9 @@ def test_hidden_histories_leave_text_and_user():
     chosen = tf.constant([[0, 3], [1, 2], [2, 1]])
     targets = tf.gather_nd(ITEMS, chosen)
     user = batch()["user"]
-    queries, known = (part.numpy() for part in model._queries(states, chosen, targets, user, model.catalogue))
+    asked = model._asked(targets, model.catalogue)
+    _, text = model._inputs(targets, targets, asked, model.catalogue)
+    queries, known = (part.numpy() for part in model._queries(states, chosen, text, asked, user))
     assert known.tolist() == [0, 0, 0]  # the ranking head sees no history either
     for row in range(3):
         one = {"gender": user["gender"][row : row + 1]}
@@ -222,8 +224,11 @@ def test_hidden_histories_leave_text_and_user():
 
 def test_the_share_of_text_queries_is_the_setting():
     model = make(query_text={"rate": 0.4, "without_history": 0.25})
-    vectors, alone = model._query_texts(tf.zeros([2000], tf.int32), model.catalogue)
-    asks = (vectors.numpy() != 0).any(axis=1)
+    targets = tf.zeros([2000], tf.int32)
+    asked = model._asked(targets, model.catalogue)
+    _, vectors = model._inputs(targets, targets, asked, model.catalogue)
+    asks, alone = (vectors.numpy() != 0).any(axis=1), asked.alone
+    np.testing.assert_array_equal(asks, asked.asks)
     assert not (alone.numpy() & ~asks).any()
     # 800 of 2000, deviation 22; a quarter of them: 200, deviation 13.4.
     assert abs(asks.sum() - 800) < 5 * 22

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trainer import text_cache
 from trainer.text_cache import TextVectorCache, default_cache_dir
 
 
@@ -107,10 +109,51 @@ def test_a_killed_process_leaves_nothing_that_counts(tmp_path):
 def test_two_processes_that_meet_the_same_texts_agree(tmp_path):
     """Both encode, the second finds the segment there."""
     first, second = TextVectorCache(Counting(), tmp_path), TextVectorCache(Counting(), tmp_path)
-    first._add(["a", "b"], vectors_of(["a", "b"]))
-    second._add(["a", "b"], vectors_of(["a", "b"]))
+    first._keep(["a", "b"], vectors_of(["a", "b"]))
+    second._keep(["a", "b"], vectors_of(["a", "b"]))
     assert len(list(tmp_path.rglob("segment-*"))) == 1
     np.testing.assert_array_equal(second.vectors(["b"]), vectors_of(["b"]))
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_several_processes_write_at_once(tmp_path, killed):
+    """Overlapping texts from three processes, one of which may be killed: every vector is there and right."""
+    context = multiprocessing.get_context("fork")
+    parts = [[f"text {number}" for number in range(start, start + 40)] for start in (0, 20, 20)]
+    writers = [context.Process(target=_write, args=(tmp_path, part)) for part in parts]
+    for writer in writers:
+        writer.start()
+    if killed:
+        writers[0].kill()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers[1:]] == [0, 0]
+    encoder, texts = Counting(), [f"text {number}" for number in range(60)]
+    np.testing.assert_array_equal(TextVectorCache(encoder, tmp_path).vectors(texts), vectors_of(texts))
+    assert not {text for text in parts[1] if text in encoder.encoded}
+    if not killed:
+        assert encoder.encoded == []
+
+
+def _write(folder, texts):
+    for stop in range(4, len(texts) + 1, 4):
+        TextVectorCache(Counting(), folder).vectors(texts[:stop])
+
+
+def test_an_interruption_costs_one_segment(tmp_path, monkeypatch):
+    monkeypatch.setattr(text_cache, "SEGMENT", 2)
+
+    class Dying(Counting):
+        def encode_all(self, texts, batch_size, progress=None):
+            if "e" in texts:
+                raise KeyboardInterrupt
+            return super().encode_all(texts, batch_size, progress)
+
+    with pytest.raises(KeyboardInterrupt):
+        TextVectorCache(Dying(), tmp_path).vectors(list("abcdef"))
+    encoder = Counting()
+    TextVectorCache(encoder, tmp_path).vectors(list("abcdef"))
+    assert encoder.encoded == ["e", "f"]
 
 
 def test_progress_is_passed_on(tmp_path):

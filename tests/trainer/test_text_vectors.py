@@ -1,0 +1,66 @@
+"""`twotower features embed-texts` fills the cache; the training then encodes nothing."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+pytest.importorskip("apache_beam", reason="needs twotower[beam]")
+
+from beam_pipelines import embedding_texts
+from beam_pipelines.cli import features
+from trainer.dataset import DatasetDirectory
+from trainer.text_encoder import TextEncoder
+from trainer.text_vectors import TextVectors
+from trainer.workbench import Workbench
+
+SPLIT = "leave_last_out"
+
+
+class Entry:
+    @staticmethod
+    def load():
+        return TextVectors
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """The entry point of pyproject.toml, whether or not this checkout was installed since it is there."""
+    monkeypatch.setattr(embedding_texts.importlib.metadata, "entry_points", lambda **wanted: [Entry])
+
+
+def test_a_training_finds_all_vectors(config, work, installed, tmp_path, monkeypatch):
+    monkeypatch.setenv("TWOTOWER_CACHE", str(tmp_path))
+    monkeypatch.setattr(embedding_texts, "_TEXTS", 7)  # several elements
+    vectors = TextVectors(str(work / "tiny.toml"), SPLIT)
+    missing = vectors.missing()
+    assert len(missing) > 25  # the texts of 25 items, and their views
+    answer = CliRunner().invoke(features, ["embed-texts", str(work / "tiny.toml"), "--split", SPLIT])
+    assert answer.exit_code == 0, answer.output
+    assert f"{len(missing)} texts embedded" in answer.output
+    assert vectors.missing() == []
+    assert len(list(tmp_path.rglob("segment-*"))) == -(-len(missing) // 7)
+
+    def none(self, texts, batch_size, progress=None):
+        raise AssertionError(f"encoded {texts}")
+
+    monkeypatch.setattr(TextEncoder, "encode_all", none)
+    Workbench.open(config, DatasetDirectory.open(config.dataset_dir(SPLIT)), Console(quiet=True))
+    again = CliRunner().invoke(features, ["embed-texts", str(work / "tiny.toml"), "--split", SPLIT])
+    assert "0 texts embedded" in again.output
+
+
+def test_without_the_trainer_it_says_what_to_install(config, work, monkeypatch):
+    monkeypatch.setattr(embedding_texts.importlib.metadata, "entry_points", lambda **wanted: [])
+    answer = CliRunner().invoke(features, ["embed-texts", str(work / "tiny.toml"), "--split", SPLIT])
+    assert answer.exit_code == 1
+    assert "twotower[beam,train]" in answer.output
+
+
+def test_what_the_trainer_refuses_is_no_traceback(config, work, installed, tmp_path):
+    file = tmp_path / "other.toml"
+    file.write_text((work / "tiny.toml").read_text().replace(str(work), str(tmp_path)))
+    answer = CliRunner().invoke(features, ["embed-texts", str(file), "--split", SPLIT])
+    assert answer.exit_code == 1
+    assert answer.output.startswith("Error: ")

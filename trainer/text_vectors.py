@@ -1,0 +1,69 @@
+"""The texts of a training and the cache of their vectors, for jobs that fill it beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import click
+
+from trainer.catalogue import load_catalogue
+from trainer.config import ProjectConfig, load_config
+from trainer.dataset import DatasetDirectory
+from trainer.errors import TrainerError
+from trainer.preparation import text_views
+from trainer.text_cache import TextVectorCache
+from trainer.text_encoder import load_text_encoder
+
+
+class TextVectors:
+    """What a training of one split will ask the cache of text vectors for.
+
+    Args:
+        config: Path of the configuration file.
+        split: "leave_last_out" or "by_time".
+
+    Raises:
+        ClickException: the configuration cannot be used.
+    """
+
+    def __init__(self, config: str, split: str) -> None:
+        try:
+            self._project: ProjectConfig = load_config(config)
+        except TrainerError as error:
+            raise click.ClickException(str(error)) from None
+        self._split = split
+
+    def missing(self) -> list[str]:
+        """The distinct texts of items and query views that have no vector yet.
+
+        Raises:
+            ClickException: there is no dataset, or the encoder cannot be loaded.
+        """
+        config = self._project.train
+        try:
+            dataset = DatasetDirectory.open(self._project.dataset_dir(self._split))
+            feature = dataset.one("items", "item_text")
+            if feature is None or not (config.model.item.text or config.model.query_text):
+                return []
+            catalogue = load_catalogue(dataset)
+            texts = [str(text) for text in catalogue.columns[feature.name]]
+            views = text_views(dataset, catalogue, texts, config)
+            return self._cache.missing([*texts, *(text for view in views for text in view)])
+        except TrainerError as error:
+            raise click.ClickException(str(error)) from None
+
+    def add(self, texts: Sequence[str]) -> None:
+        """Encodes some of the missing texts and keeps their vectors."""
+        self._cache.add(texts)
+
+    @cached_property
+    def _cache(self) -> TextVectorCache:
+        text = self._project.train.text
+        encoder = load_text_encoder(
+            self._project.encoder(),
+            max_tokens=text.max_tokens,
+            max_characters=text.max_characters,
+            pooling=text.pooling,
+        )
+        return TextVectorCache(encoder, batch_size=text.batch_size)
