@@ -42,6 +42,9 @@ _COMMANDS = {
     "evaluate": _Command(
         "trainer.cli", "evaluate", "Rank the whole catalogue for held-out events, beside baselines.", "train"
     ),
+    "distill": _Command(
+        "trainer.distill.cli", "distill", "Train a smaller text tower from the trained one.", "train"
+    ),
     "export": _Command("trainer.cli", "export", "Write the SavedModel that a server loads.", "train"),
     "lint-model": _Command(
         "trainer.lint.cli", "lint_model", "Check a SavedModel against a TensorFlow Serving release.", "train"

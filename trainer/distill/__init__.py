@@ -1,0 +1,1 @@
+"""A smaller text tower that answers like the trained one."""
