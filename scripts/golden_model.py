@@ -1,4 +1,4 @@
-"""Writes saved_models/golden: a model of 30 kB that serves contract B and whose answers are known on paper.
+"""Writes saved_models/golden: a model of 12 kB that serves contract B and whose answers are known on paper.
 
     python scripts/golden_model.py            write it anew
     python scripts/golden_model.py --check    fail if what is there answers otherwise
@@ -69,7 +69,11 @@ def _known(ids: Any) -> Any:
 
 def _words(texts: Any, vectors: Any) -> Any:
     """float32 [B, 2] the sum of the directions named in string [B] texts."""
-    return tf.matmul(tf.reduce_sum(_known(tf.strings.split(texts).to_tensor()), axis=1), vectors)
+    words = tf.raw_ops.StringSplitV2(input=texts, sep="")
+    table = tf.raw_ops.SparseToDense(
+        sparse_indices=words.indices, output_shape=words.shape, sparse_values=words.values, default_value=""
+    )
+    return tf.matmul(tf.reduce_sum(_known(table), axis=1), vectors)
 
 
 def _best(scores: Any, hidden: Any) -> dict[str, Any]:
@@ -115,10 +119,12 @@ def _inputs(examples: Any) -> dict[str, Any]:
 
     So a signature and its twin share their nodes: a caller feeds either the inputs or the examples.
     """
-    features: dict[str, Any] = {name: tf.io.RaggedFeature(tf.string) for name in _LISTS}
+    features: dict[str, Any] = {name: tf.io.VarLenFeature(tf.string) for name in _LISTS}
     features |= {name: tf.io.FixedLenFeature([], tf.string, "") for name in ("query", "text")}
     parsed = tf.io.parse_example(examples, features)
-    defaults = {name: parsed[name].to_tensor() if name in _LISTS else parsed[name] for name in features}
+    defaults = {
+        name: tf.sparse.to_dense(parsed[name], "") if name in _LISTS else parsed[name] for name in features
+    }
     one = tf.concat([defaults["item_id"], tf.fill([tf.shape(examples)[0], 1], "")], axis=1)[:, 0]
     defaults["one_item_id"] = one
     return {
@@ -188,7 +194,10 @@ def write(folder: Path) -> None:
 
 
 def _make_equal(file: Path) -> None:
-    """Leaves out what differs between machines and releases: names of builds, the list of known ops, map order."""
+    """Leaves out what differs between machines and releases: names of builds, the list of known ops, map order.
+
+    And what is there twice: nodes that compute the same become one, with a short name.
+    """
     from tensorflow.core.protobuf import saved_model_pb2
 
     model = saved_model_pb2.SavedModel.FromString(file.read_bytes())
@@ -196,9 +205,38 @@ def _make_equal(file: Path) -> None:
         graph.meta_info_def.ClearField("stripped_op_list")
         graph.meta_info_def.ClearField("tensorflow_version")
         graph.meta_info_def.ClearField("tensorflow_git_version")
-        for node in graph.graph_def.node:
-            node.attr.pop("_output_shapes", None)
+        _merge_equal_nodes(graph)
     file.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _merge_equal_nodes(graph: Any) -> None:
+    """Makes one of nodes that compute the same, numbered; what a caller feeds keeps its name."""
+    names: dict[str, str] = {}
+    numbers: dict[bytes, str] = {}
+    kept = []
+    for node in graph.graph_def.node:  # the builder writes a node behind what it reads
+        node.attr.pop("_output_shapes", None)
+        old, node.name = node.name, ""
+        node.input[:] = [_renamed(tensor, names) for tensor in node.input]
+        content = node.SerializeToString(deterministic=True)
+        is_new = content not in numbers or node.op.startswith("Placeholder")
+        names[old] = (
+            old if node.op.startswith("Placeholder") else numbers.setdefault(content, f"n{len(numbers)}")
+        )
+        if is_new:
+            node.name = names[old]
+            kept.append(type(node).FromString(node.SerializeToString()))
+    del graph.graph_def.node[:]
+    graph.graph_def.node.extend(kept)
+    for signature in graph.signature_def.values():
+        for info in (*signature.inputs.values(), *signature.outputs.values()):
+            info.name = _renamed(info.name, names)
+
+
+def _renamed(tensor: str, names: dict[str, str]) -> str:
+    """The name of a tensor, such as "node:1", after its node was renamed."""
+    node, colon, output = tensor.partition(":")
+    return names[node] + colon + output
 
 
 def _write_requests(file: Path) -> None:

@@ -76,6 +76,9 @@ SCORE = "score"
 PROPENSITY = "propensity"
 EMBEDDING = "embedding"
 EXAMPLES = "examples"
+EMBED_KNOWN = "embed_known"
+"""A function of the SavedModel, though no signature: `embed_item` for items by their id."""
+
 RESERVED_INPUTS = (
     HISTORY_ITEM_ID,
     HISTORY_TIMESTAMP,

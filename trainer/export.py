@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,24 +20,24 @@ from trainer.errors import ExportError
 from trainer.index import ItemIndex
 from trainer.indexes.agreement import check_agreement
 from trainer.indexes.choose import Search, build_search
+from trainer.item_tower import ID
 from trainer.keras_compat import tf
 from trainer.lint.cli import show_findings
 from trainer.lint.findings import Finding
 from trainer.lint.lint import lint
+from trainer.listing import rule_window
 from trainer.live import LiveModel, item_categories
 from trainer.probes import Arrays, Probes
-from trainer.publishing import publishing as publishing
-from trainer.publishing import unfinished
+from trainer.publishing import publishing, unfinished
 from trainer.refresh.digests import catalogue_digest, content_digest, write_digests
 from trainer.refresh.items_file import items_of
 from trainer.rules.variants import variant_groups
 from trainer.run import RunDirectory, write_json
 from trainer.scoring import encode_catalogue
 from trainer.sequences import load_sequences
-from trainer.serving_model import ServingModel, rule_window
-from trainer.signatures import build_signatures, signature_inputs
+from trainer.serving_model import ServingModel
+from trainer.signatures import SignatureInputs, build_signatures, signature_inputs
 from trainer.training import load_best
-from trainer.verification import ask_stranger as ask_stranger
 from trainer.verification import verify
 from trainer.versions import CANDIDATES, newest_version, next_version
 from trainer.warmup import write_warmup
@@ -86,11 +87,12 @@ def export(
     facts = _facts(config, bench, run, split, identity, number)
     with (unfinished if check else publishing)(place, number) as folder:
         console.print(f"Writing version {number} of {config.name} ...")
-        search = _save(config, bench, facts, folder)
+        made = _Made.of(config, bench)
+        search = _save(config, bench, made, facts, folder)
         console.print("Checking ops and signatures ...")
         findings = check_lint(folder, config.export.serving_release)
         console.print("Loading it in a fresh process and comparing its answers with the live model ...")
-        _verify(config, bench, facts, search, folder)
+        _verify(config, bench, made, facts, search, folder)
     if check:
         show_findings(config.name, config.export.serving_release, findings, console)
         console.print(f"{config.name} passes; nothing was published, because this was a check.")
@@ -145,23 +147,48 @@ def _facts(
     }
 
 
-def _save(config: ProjectConfig, bench: Workbench, facts: dict[str, Any], folder: Path) -> Search:
-    preparation, inputs = bench.preparation, signature_inputs(bench.model, bench.preparation.item_text)
+@dataclass(frozen=True)
+class _Made:
+    """What both the saved model and its check need.
+
+    Attributes:
+        inputs: Of the signatures.
+        probes: Make requests.
+        variants: int64 [N] variant groups of the catalogue.
+    """
+
+    inputs: SignatureInputs
+    probes: Probes
+    variants: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, config: ProjectConfig, bench: Workbench) -> _Made:
+        """Made once."""
+        preparation = bench.preparation
+        inputs = signature_inputs(bench.model, preparation.item_text)
+        sequences = load_sequences(bench.dataset, "test", preparation.catalogue)
+        return cls(inputs, Probes(preparation, sequences, inputs), _variants(config, bench))
+
+
+def _save(
+    config: ProjectConfig, bench: Workbench, made: _Made, facts: dict[str, Any], folder: Path
+) -> Search:
+    preparation, inputs = bench.preparation, made.inputs
     catalogue = preparation.catalogue
     described = [
         content_digest(item.features, sorted(inputs.item)) for item in items_of(catalogue, inputs.item)
     ]
     digests = np.asarray(described, np.uint64)
-    probes = _probes(bench)
-    search = _search(config, bench, probes)
+    search = _search(config, bench, made.probes)
     facts |= {"catalogue_digest": catalogue_digest(catalogue.item_ids, digests), "index": search.facts}
     index = ItemIndex(
         catalogue.item_ids,
         search.table,
         catalogue.counts,
         item_categories(bench),
-        variants=_variants(config, bench),
+        variants=made.variants,
         inverted_file=search.inverted_file,
+        id_rows=bench.model.known_catalogue.inputs[ID].numpy(),
     )
     served = ServingModel(
         bench.model,
@@ -182,7 +209,7 @@ def _save(config: ProjectConfig, bench: Workbench, facts: dict[str, Any], folder
     write_digests(folder, digests)
     if bench.dataset.titles_file.is_file():
         shutil.copyfile(bench.dataset.titles_file, extra / contract.TITLES_FILE)
-    write_warmup(extra / contract.WARMUP_FILE, probes, signatures, config.export.warmup_batch_sizes)
+    write_warmup(extra / contract.WARMUP_FILE, made.probes, signatures, config.export.warmup_batch_sizes)
     return search
 
 
@@ -195,12 +222,6 @@ def _search(config: ProjectConfig, bench: Workbench, probes: Probes) -> Search:
         return live.answer("embed_query", probes.histories(config.export.index.queries))[contract.EMBEDDING]
 
     return build_search(vectors, queries, config.export.k, config.export.index)
-
-
-def _probes(bench: Workbench) -> Probes:
-    preparation = bench.preparation
-    sequences = load_sequences(bench.dataset, "test", preparation.catalogue)
-    return Probes(preparation, sequences, signature_inputs(bench.model, preparation.item_text))
 
 
 def _variants(config: ProjectConfig, bench: Workbench) -> npt.NDArray[np.int64]:
@@ -238,16 +259,15 @@ def check_lint(folder: Path, release: str) -> list[Finding]:
 
 
 def _verify(
-    config: ProjectConfig, bench: Workbench, facts: dict[str, Any], search: Search, folder: Path
+    config: ProjectConfig, bench: Workbench, made: _Made, facts: dict[str, Any], search: Search, folder: Path
 ) -> None:
     """Asks the saved model in a fresh process and the live one in this process the same questions."""
-    preparation = bench.preparation
-    inputs = signature_inputs(bench.model, preparation.item_text)
     vectors = search.table.all().numpy()
-    live = LiveModel(bench, config.export.k, _max_history(config), vectors, _variants(config, bench))
+    live = LiveModel(bench, config.export.k, _max_history(config), vectors, made.variants)
 
     def agreement(where: str, signature: str, expected: Arrays, came: Arrays) -> None:
         check_agreement(where, expected, came, config.export.index.min_recall, scores=signature == "retrieve")
 
     check_lists = None if search.inverted_file is None else agreement
-    verify(live, _probes(bench), inputs, facts, folder, preparation.catalogue.item_ids, check_lists)
+    item_ids = bench.preparation.catalogue.item_ids
+    verify(live, made.probes, made.inputs, facts, folder, item_ids, check_lists)

@@ -32,6 +32,7 @@ class ItemIndex(tf.Module):  # type: ignore[misc]
         categories: [N] the categories of each item, over all category features.
         variants: int64 [N] variant groups, -1 = alone (see `trainer.rules.variants`); None = all are alone.
         inverted_file: Finds candidates; None = every item is scored.
+        id_rows: int32 [N] the ID embedding of each item, 0 = it has none; None = no item has one.
 
     Raises:
         ExportError: an id or a category is empty.
@@ -45,6 +46,7 @@ class ItemIndex(tf.Module):  # type: ignore[misc]
         categories: Sequence[Sequence[str]],
         variants: npt.NDArray[np.int64] | None = None,
         inverted_file: InvertedFile | None = None,
+        id_rows: npt.NDArray[np.int32] | None = None,
     ) -> None:
         super().__init__(name="item_index")
         names = sorted({name for row in categories for name in row})
@@ -59,12 +61,19 @@ class ItemIndex(tf.Module):  # type: ignore[misc]
         self.categories = variable(table, "item_categories")
         alone = np.full(len(item_ids), ALONE, np.int64)
         self.variants = variable(alone if variants is None else variants, "item_variants")
+        self.id_rows = variable(
+            np.zeros(len(item_ids), np.int32) if id_rows is None else id_rows, "item_id_rows"
+        )
         self.items = StringLookup(item_ids, "item_ids")
         self.category_names = StringLookup(names, "category_names")
 
     def rows_of(self, item_ids: Any) -> Any:
         """int32 rows of string ids, any shape; -1 = unknown or ""."""
         return self.items.lookup(item_ids)
+
+    def id_rows_of(self, rows: Any) -> Any:
+        """int32 rows of the table of ID embeddings for int32 rows of the catalogue, any shape; 0 = none."""
+        return tf.where(rows >= 0, tf.gather(tf.convert_to_tensor(self.id_rows), tf.maximum(rows, 0)), 0)
 
     def ids_of(self, rows: Any, scores: Any) -> Any:
         """String ids of int32 rows, any shape; "" where the score is -inf."""

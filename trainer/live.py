@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from trainer import contract
 from trainer.keras_compat import tf
+from trainer.listing import rule_window
 from trainer.live_rules import TOLERANCE, Shelf, Wishes, choose
 from trainer.preparation import feature_names
 from trainer.probes import Arrays
 from trainer.scoring import encode_catalogue
-from trainer.serving_model import rule_window
 from trainer.workbench import Workbench
 
 Row = dict[str, Any]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.errors import RunError
+from trainer.evaluation.files import write_text
 
 FORMAT, VERSION = "twotower-run", 1
 
@@ -121,7 +122,4 @@ class RunDirectory:
 
 def write_json(file: Path, document: Any) -> None:
     """Writes beside the final name and renames."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    scratch = file.with_name(f".tmp-{file.name}")
-    scratch.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    scratch.replace(file)
+    write_text(file, json.dumps(document, indent=1) + "\n")

@@ -13,16 +13,11 @@ from trainer.features import FeatureLookup, FeatureSpecs
 from trainer.index import ItemIndex
 from trainer.item_tower import ID, TEXT
 from trainer.keras_compat import tf
+from trainer.listing import Head, Lists, Tensors
 from trainer.model import TwoTowerModel
-from trainer.rules.list_rules import ListRules, complete, keep_from
-from trainer.rules.lists import CatalogueRules, Scored
-from trainer.rules.masks import Lookup, allow_categories, allow_items, block_categories
-from trainer.rules.permission import Filter, Permission
+from trainer.places import in_rows
+from trainer.rules.permission import Permission
 from trainer.text_encoder import TextEncoder, is_text
-
-Tensors = dict[str, Any]
-Order = Callable[[Tensors, Scored], tuple[Scored, Callable[[Any], Any]]]
-"""What was found for the query side, in its final order, and the final scores of what is found later, by its own."""
 
 
 class ServingModel(tf.Module):  # type: ignore[misc]
@@ -69,6 +64,7 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         # A variable and not a constant: an index that changes must be able to say so.
         self._facts = tf.Variable(json.dumps(facts, sort_keys=True), trainable=False, name="facts")
         self._settings = _Settings(model, item_text, k, max_history)
+        self._lists = Lists(index, k, model.config.ranking.candidates, self._settings.temperature)
         # Traced once and called by every signature, so that BERT stands in the file once.
         self._text_vectors = tf.function(
             self._encode_texts, input_signature=[tf.TensorSpec([None], tf.string)]
@@ -77,12 +73,12 @@ class ServingModel(tf.Module):  # type: ignore[misc]
 
     def recommend(self, inputs: Tensors) -> Tensors:
         """Retrieves candidates, then puts them in the order of the ranking head."""
-        least = max(self._settings.candidates, self._settings.k)
-        return self._listed(inputs, self._reranked, least)
+        side = self._side_of(inputs)
+        return self._listed(inputs, side, lambda rows: self._ranked(side, rows))
 
     def retrieve(self, inputs: Tensors) -> Tensors:
         """The best items by the product of query and item vectors alone."""
-        return self._listed(inputs, lambda side, found: (found, lambda scores: scores), self._settings.k)
+        return self._listed(inputs, self._side_of(inputs), None)
 
     def rank(self, inputs: Tensors) -> Tensors:
         """Ranking scores of given items; NaN for unknown ids."""
@@ -96,9 +92,17 @@ class ServingModel(tf.Module):  # type: ignore[misc]
 
     def embed_item(self, inputs: Tensors) -> Tensors:
         """The vector of an item that is described by its features, as if it were new."""
-        features = self._item_lookup(inputs)
         rows = tf.shape(next(iter(inputs.values())))[0]
-        features[ID] = tf.zeros([rows], tf.int32)
+        return self._embedded(inputs, tf.zeros([rows], tf.int32))
+
+    def embed_known_item(self, inputs: Tensors) -> Tensors:
+        """The same with the item's ID embedding, if it has one: for an item whose description has changed."""
+        rows = self._index.rows_of(inputs[contract.ITEM_ID])
+        described = {name: value for name, value in inputs.items() if name != contract.ITEM_ID}
+        return self._embedded(described, self._index.id_rows_of(rows))
+
+    def _embedded(self, inputs: Tensors, ids: Any) -> Tensors:
+        features = self._item_lookup(inputs) | {ID: ids}
         if self._settings.item_text is not None and self._layers.encoder is not None:
             features[TEXT] = self._text_vectors(inputs[self._settings.item_text])
         return {
@@ -149,83 +153,9 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         known = asked | tf.reduce_any(mask, axis=1)
         return {"query": query, "history": history, "known": known, "seen": rows}
 
-    def _listed(self, inputs: Tensors, order: Order, least: int) -> Tensors:
-        """Lists of K under the rules of the request; see `trainer.rules.lists`.
-
-        Args:
-            inputs: Those of the signature; rules may have one row for all.
-            order: Puts what was found in its final order.
-            least: How many items must be found where no rule needs more.
-        """
-        inputs, side = complete(inputs), self._side_of(inputs)
-        permission, rules = self._permission(inputs, side), ListRules.of(inputs)
-        k, queries = self._settings.k, side["query"] / self._settings.temperature
-
-        def search(permission: Permission, count: int) -> Scored:
-            return self._index.search(queries, side["known"], permission, count)
-
-        def kept(scores: Any) -> Any:
-            return keep_from(scores, inputs[contract.MIN_SCORE])
-
-        def plain() -> tuple[Any, Any, Any]:
-            (scores, rows), _ = order(side, search(permission, least))
-            scores, rows = kept(scores[:, :k]), rows[:, :k]
-            return scores, rows, tf.cast(tf.math.is_finite(scores), tf.float32)
-
-        def under_rules() -> tuple[Any, Any, Any]:
-            (scores, rows), below = order(side, search(permission, self._settings.window))
-
-            def further(taken: Any, filters: tuple[Filter, ...]) -> Scored:
-                scores, rows = search(permission.further(taken, *filters), self._settings.window)
-                return kept(below(scores)), rows
-
-            chosen = self._catalogue_rules().lists((kept(scores), rows), further, rules, k)
-            return chosen.scores, tf.maximum(chosen.rows, 0), chosen.propensity
-
-        scores, rows, propensity = tf.cond(rules.asked, under_rules, plain)
+    def _listed(self, inputs: Tensors, side: Tensors, head: Head | None) -> Tensors:
+        rows, scores, propensity = self._lists(inputs, side, head)
         return self._answer(rows, scores) | {contract.PROPENSITY: propensity}
-
-    def _reranked(self, side: Tensors, found: Scored) -> tuple[Scored, Callable[[Any], Any]]:
-        """The first `candidates` columns in the order of the ranking head, the others after them."""
-        (scores, rows), candidates = found, self._settings.candidates
-        ranked = self._ranked(side, rows[:, :candidates])
-        below = after(ranked, scores[:, :candidates])
-        ranked = tf.concat([ranked, below(scores[:, candidates:])], axis=1)
-        ranked = tf.where(tf.math.is_finite(scores), ranked, np.float32(-np.inf))
-        best = tf.math.top_k(ranked, k=scores.shape[1])
-        return (best.values, tf.gather(rows, best.indices, batch_dims=1)), below
-
-    def _permission(self, inputs: Tensors, side: Tensors) -> Permission:
-        """What the request lets a row have: neither what was seen nor what is excluded or filtered."""
-        index = self._index
-        excluded = tf.concat([side["seen"], index.rows_of(inputs[contract.EXCLUDE_ITEM_ID])], axis=1)
-        table, count = tf.convert_to_tensor(index.categories), index.category_names.size()
-        given = {
-            name: tf.reduce_any(tf.not_equal(inputs[name], ""), axis=1)
-            for name in (contract.ALLOW_ITEM_ID, contract.ALLOW_CATEGORY, contract.BLOCK_CATEGORY)
-        }
-
-        def categories(name: str) -> tuple[Lookup, Any]:
-            return lambda: index.category_names.lookup(inputs[name]), given[name]
-
-        allowed = contract.ALLOW_ITEM_ID
-        return Permission(
-            excluded,
-            (
-                allow_items(lambda: index.rows_of(inputs[allowed]), given[allowed], index.items.size()),
-                allow_categories(table, *categories(contract.ALLOW_CATEGORY), count=count),
-                block_categories(table, *categories(contract.BLOCK_CATEGORY), count=count),
-            ),
-        )
-
-    def _catalogue_rules(self) -> CatalogueRules:
-        index = self._index
-        return CatalogueRules(
-            tf.convert_to_tensor(index.categories),
-            index.category_names.size(),
-            tf.convert_to_tensor(index.variants),
-            index.gather,
-        )
 
     def _ranked(self, side: Tensors, rows: Any) -> Any:
         """float32 [B, N] ranking scores of int32 [B, N] rows."""
@@ -275,34 +205,11 @@ class _Settings:
         self.item_text = item_text
         self.k = k
         self.max_history = max_history
-        self.candidates = config.ranking.candidates
-        self.window = rule_window(self.candidates, k)
         self.temperature = float(model.temperature)
         self.user_features = bool(model.spec.user_specs) and config.model.user_features
         self.query_text = model.query_tower.text_width > 0
         cosine = config.retrieval.similarity == "cosine"
         self.normalized: Callable[[Any], Any] = lambda x: tf.math.l2_normalize(x, axis=-1) if cosine else x
-
-
-def rule_window(candidates: int, k: int) -> int:
-    """How many of the best items compete for the places of a list under rules."""
-    return max(candidates, 2 * k)
-
-
-def after(ranked: Any, scores: Any) -> Callable[[Any], Any]:
-    """How items that the ranking head does not reach go on below those that it has put in order.
-
-    Args:
-        ranked: float32 [B, C] scores of the ranking head.
-        scores: float32 [B, C] retrieval scores of the same items, best first.
-
-    Returns:
-        A function of the float32 [B, M] retrieval scores of further items: their order stays, and they begin 1 below
-        the least score of the head.
-    """
-    reached = tf.math.is_finite(scores)
-    least = tf.reduce_min(tf.where(reached, ranked, ranked.dtype.max), axis=1, keepdims=True)
-    return lambda further: least - 1.0 + further - scores[:, -1:]
 
 
 def compact_history(columns: Tensors, max_length: int) -> Tensors:
@@ -321,8 +228,7 @@ def compact_history(columns: Tensors, max_length: int) -> Tensors:
     total = tf.reduce_sum(tf.cast(known, tf.int32), axis=1, keepdims=True)
     place = tf.cumsum(tf.cast(known, tf.int32), axis=1) - 1 - tf.maximum(total - width, 0)
     place = tf.where(known & (place >= 0), place, width)  # one spare column takes what is left out
-    batch = tf.repeat(tf.range(rows)[:, tf.newaxis], tf.shape(items)[1], axis=1)
-    places = tf.stack([batch, place], axis=2)
+    places = in_rows(place)
 
     def moved(name: str, column: Any) -> Any:
         empty = tf.fill([rows, width + 1], tf.constant(-1 if name == "items" else 0, column.dtype))

@@ -12,9 +12,10 @@ import numpy as np
 from trainer import contract
 from trainer.features import FeatureSpecs
 from trainer.keras_compat import tf
+from trainer.listing import Tensors
 from trainer.model import TwoTowerModel
 from trainer.rules.list_rules import NEUTRAL
-from trainer.serving_model import ServingModel, Tensors, user_input_specs
+from trainer.serving_model import ServingModel, user_input_specs
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,10 @@ def build_signatures(served: ServingModel, inputs: SignatureInputs) -> dict[str,
     for name in specs:
         twin = f"{name}_{contract.EXAMPLES}"
         signatures[twin] = _traced_examples(signatures[name], specs[name], twin)
+    if "embed_item" in specs:
+        # No signature, because no caller needs it: `twotower index refresh` calls it by this name.
+        by_id = specs["embed_item"] | {contract.ITEM_ID: _spec(contract.ITEM_ID, tf.string, 1)}
+        setattr(served, contract.EMBED_KNOWN, _traced(served.embed_known_item, by_id, contract.EMBED_KNOWN))
     signatures["describe"] = _traced(served.describe, {"detail": _spec("detail", tf.string, 1)}, "describe")
     signatures[contract.DEFAULT_SIGNATURE] = signatures["recommend"]
     return signatures

@@ -39,10 +39,12 @@ class StringLookup(tf.Module):  # type: ignore[misc]
 
     def lookup(self, strings: Any) -> Any:
         """int32 rows of strings of any shape; -1 for an unknown one and for ""."""
-        flat = tf.reshape(strings, [-1])
+        flat = tf.reshape(strings, [1, -1])
         wanted = tf.strings.to_hash_bucket_fast(flat, _BUCKETS)
         fingerprints = tf.convert_to_tensor(self.fingerprints)
-        place = tf.minimum(tf.searchsorted(fingerprints, wanted), tf.shape(fingerprints)[0] - 1)
+        # The op behind tf.searchsorted, which wraps it in a dozen others.
+        place = tf.raw_ops.LowerBound(sorted_inputs=tf.expand_dims(fingerprints, 0), values=wanted)
+        place = tf.minimum(place, tf.size(fingerprints) - 1)
         rows = tf.where(
             tf.gather(fingerprints, place) == wanted, tf.gather(tf.convert_to_tensor(self.rows), place), -1
         )
@@ -51,12 +53,15 @@ class StringLookup(tf.Module):  # type: ignore[misc]
 
     def strings(self, rows: Any) -> Any:
         """Strings of int32 rows of any shape; without any values only "" comes back."""
-        padded = tf.concat([tf.convert_to_tensor(self.values), [""]], axis=0)
-        return tf.gather(padded, rows)
+        values = tf.convert_to_tensor(self.values)
+        # Not by a "" at the end, which would copy all values in every request.
+        return tf.cond(
+            tf.size(values) > 0, lambda: tf.gather(values, rows), lambda: tf.fill(tf.shape(rows), "")
+        )
 
     def size(self) -> Any:
         """How many values there are, int32 scalar."""
-        return tf.shape(tf.convert_to_tensor(self.values))[0]
+        return tf.size(tf.convert_to_tensor(self.values))
 
 
 def lookup_arrays(values: Sequence[str]) -> dict[str, npt.NDArray[Any]]:

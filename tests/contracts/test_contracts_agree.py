@@ -140,7 +140,7 @@ def test_the_client_knows_the_inputs_of_the_query_side() -> None:
     }
     assert query_side | set(contract.RULES) == requests.QUERY_INPUTS
     assert requests.HISTORY == contract.HISTORY_ITEM_ID
-    assert set(contract.RESERVED_INPUTS) <= requests.QUERY_INPUTS | {contract.ITEM_ID, contract.EXAMPLES}
+    assert set(contract.RESERVED_INPUTS) == requests.QUERY_INPUTS | {contract.ITEM_ID, contract.EXAMPLES}
 
 
 def test_client_and_model_mean_the_same_by_a_rule_that_nobody_asks_for() -> None:

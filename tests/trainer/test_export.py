@@ -18,7 +18,8 @@ from tests.trainer.dataset_writer import GENRES
 from trainer import contract
 from trainer.config import ProjectConfig
 from trainer.errors import ExportError, RunError
-from trainer.export import export, publishing, read_facts
+from trainer.export import export, read_facts
+from trainer.publishing import publishing
 from trainer.rules.list_rules import NEUTRAL
 from trainer.verification import check_same
 
@@ -304,7 +305,7 @@ def test_what_a_killed_export_left_behind_is_removed_unless_it_is_still_written_
 def test_a_killed_export_leaves_nothing_that_looks_like_a_version(tmp_path: Path) -> None:
     code = (
         "import os, signal, pathlib, sys\n"
-        "from trainer.export import publishing\n"
+        "from trainer.publishing import publishing\n"
         "with publishing(pathlib.Path(sys.argv[1]), 7) as folder:\n"
         "    (folder / 'saved_model.pb').write_bytes(b'half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -43,7 +43,7 @@ def test_it_is_what_its_script_writes() -> None:
 
 def test_a_stock_server_would_load_and_batch_it() -> None:
     assert {finding.severity for finding in lint(GOLDEN / "1")} <= {"note"}
-    assert sum(file.stat().st_size for file in GOLDEN.rglob("*") if file.is_file()) < 40_000
+    assert sum(file.stat().st_size for file in GOLDEN.rglob("*") if file.is_file()) < 12_000
 
 
 def test_after_north(client: RecommenderClient) -> None:

@@ -15,13 +15,13 @@ from serving.server import EmbeddedServer
 from trainer import contract
 from trainer.config import ProjectConfig
 from trainer.dataset import DatasetDirectory
-from trainer.export import ask_stranger
 from trainer.live import LiveModel
 from trainer.probes import Arrays, Probes
 from trainer.run import RunDirectory
 from trainer.sequences import load_sequences
 from trainer.signatures import signature_inputs
 from trainer.training import load_best
+from trainer.verification import ask_stranger
 from trainer.warmup import write_warmup
 from trainer.workbench import Workbench
 

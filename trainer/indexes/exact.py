@@ -44,7 +44,7 @@ def search(
     return tuple(
         tf.cond(
             large & plain,
-            lambda: _in_blocks(table, queries, permission, count, _AT_ONCE // width),
+            lambda: _in_blocks(table, queries, permission.unfiltered(), count, _AT_ONCE // width),
             lambda: _at_once(table, popularity, queries, known, permission, count),
         )
     )

@@ -14,7 +14,7 @@ from rich.console import Console
 from trainer import contract
 from trainer.config import digest_of
 from trainer.errors import ExportError
-from trainer.export import ask_stranger, check_lint, publishing, read_facts
+from trainer.export import check_lint, read_facts
 from trainer.intent.classifier import IntentClassifier
 from trainer.intent.labelled import LabelledTexts, read_labelled
 from trainer.intent.pieces import WordPieces
@@ -22,9 +22,11 @@ from trainer.intent.project import IntentProject
 from trainer.intent.serving import PREDICT, IntentModule, mark_classify
 from trainer.intent.training import load_trained, predict
 from trainer.keras_compat import tf
+from trainer.publishing import publishing
 from trainer.requests_file import write_requests
 from trainer.run import RunDirectory, write_json
 from trainer.text_encoder import TextEncoder
+from trainer.verification import ask_stranger
 from trainer.versions import newest_version, next_version
 
 _PROBES = 64

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,13 @@ import numpy.typing as npt
 
 from trainer import contract
 from trainer.errors import ExportError
-from trainer.export import ask_stranger
 from trainer.refresh.checkpoint import read_variables
 from trainer.refresh.columns import column
 from trainer.refresh.index_values import INDEX, Rows
 from trainer.refresh.items_file import Item
 from trainer.refresh.warmup import smallest_of_each
 from trainer.requests_file import Request, write_requests
+from trainer.verification import ask_stranger
 
 _SAMPLE = 8  # new, changed and removed items each that the fresh process is asked about
 _TOLERANCE = 1e-4  # as in the check of an export
@@ -59,6 +59,7 @@ def check_answers(
     vectors: npt.NDArray[np.float32],
     removed: Sequence[str],
     inputs: dict[str, Any],
+    with_id: Collection[str],
 ) -> None:
     """A fresh process answers warm-up records, finds new items, and does not find removed ones.
 
@@ -68,15 +69,17 @@ def check_answers(
         vectors: float32 [N, D] of them.
         removed: Ids that left.
         inputs: tf.TensorSpec of the inputs of `embed_item` by name.
+        with_id: Items whose vectors hold more than `embed_item` knows.
 
     Raises:
         ExportError: the process failed, or an answer is not as it should be.
     """
     warmup = smallest_of_each(folder / contract.EXTRA_ASSETS / contract.WARMUP_FILE)
     requests = [warmup[name] for name in _ASKED if name in warmup]
-    sample = np.unique(np.linspace(0, len(embedded) - 1, min(_SAMPLE, len(embedded)), dtype=int))
+    there, gone = [embedded[place].item_id for place in _sample(len(embedded))], list(removed[:_SAMPLE])
+    described = [place for place, item in enumerate(embedded) if item.item_id not in with_id]
+    sample = [described[place] for place in _sample(len(described))]
     items = [embedded[place] for place in sample]
-    there, gone = [item.item_id for item in items], list(removed[:_SAMPLE])
     if items:
         features = {name: column(items, name, spec) for name, spec in inputs.items()}
         requests.append(("embed_item", _as_bytes(features)))
@@ -85,11 +88,12 @@ def check_answers(
     answers = _ask(folder, requests)
     for route in ("code", "server"):
         if items:
-            number = len(requests) - 2
+            number = len(requests) - (2 if there or gone else 1)
             came = answers[f"{route}/{number}/{contract.EMBEDDING}"]
             if not np.allclose(came, vectors[sample], rtol=_TOLERANCE, atol=_TOLERANCE):
                 raise ExportError(
-                    f"{_PROBLEM}: its vectors of {', '.join(there[:5])} are not those embedded."
+                    f"{_PROBLEM}: its vectors of {', '.join(item.item_id for item in items[:5])} "
+                    "are not those embedded."
                 )
         if there or gone:
             known = np.isfinite(answers[f"{route}/{len(requests) - 1}/{contract.SCORE}"]).any(axis=1)
@@ -97,6 +101,10 @@ def check_answers(
                 raise ExportError(
                     f"{_PROBLEM}: it does not know its items ({', '.join([*there, *gone][:5])})."
                 )
+
+
+def _sample(count: int) -> Any:
+    return np.unique(np.linspace(0, count - 1, min(_SAMPLE, count), dtype=int))
 
 
 def _ask(folder: Path, requests: Sequence[Request]) -> dict[str, Any]:

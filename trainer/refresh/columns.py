@@ -18,12 +18,14 @@ Vectors = npt.NDArray[np.float32]
 
 
 def embed(
-    signature: Any, items: Sequence[Item], inputs: dict[str, Any], progress: Callable[[int], None]
+    model: Any, items: Sequence[Item], inputs: dict[str, Any], progress: Callable[[int], None]
 ) -> Vectors:
     """Vectors of items by an exported model's own item tower.
 
+    An item that was in training keeps its ID embedding, as far as the model can still say which it is.
+
     Args:
-        signature: `embed_item` of a loaded SavedModel.
+        model: A loaded SavedModel with the signature `embed_item`.
         items: What to embed.
         inputs: tf.TensorSpec of its inputs by name.
         progress: Called after each batch with the number of its items.
@@ -31,14 +33,25 @@ def embed(
     Returns:
         float32 [N, D], in the order of the items.
     """
-    width = signature.structured_outputs[contract.EMBEDDING].shape[1]
+    width = embedding_width(model)
+    by_id = getattr(model, contract.EMBED_KNOWN, None)
     parts = [np.zeros((0, width), np.float32)]
     for start in range(0, len(items), _BATCH):
         batch = items[start : start + _BATCH]
         columns = {name: tf.constant(column(batch, name, spec), spec.dtype) for name, spec in inputs.items()}
-        parts.append(signature(**columns)[contract.EMBEDDING].numpy())
+        if by_id is not None:
+            ids = tf.constant([item.item_id for item in batch], tf.string)
+            answer = by_id(**columns, **{contract.ITEM_ID: ids})
+        else:
+            answer = model.signatures["embed_item"](**columns)
+        parts.append(answer[contract.EMBEDDING].numpy())
         progress(len(batch))
     return np.concatenate(parts)
+
+
+def embedding_width(model: Any) -> int:
+    """D of a loaded SavedModel with the signature `embed_item`."""
+    return int(model.signatures["embed_item"].structured_outputs[contract.EMBEDDING].shape[1])
 
 
 def column(items: Sequence[Item], name: str, spec: Any) -> npt.NDArray[Any]:

@@ -17,7 +17,7 @@ from trainer.string_lookup import lookup_arrays
 
 INDEX = "_index/"
 _SEARCHED = ("vectors/", "inverted_file/")
-_REWRITTEN = ("items/", "category_names/", "scale", "categories", "variants", "vectors")
+_REWRITTEN = ("items/", "category_names/", "scale", "categories", "variants", "vectors", "id_rows")
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,12 @@ def item_ids(variables: Arrays) -> list[str]:
     return [value.decode("utf-8") for value in variables[f"{INDEX}items/values"]]
 
 
+def with_id_embedding(variables: Arrays) -> frozenset[str]:
+    """The ids of the items that have an ID embedding; of versions that do not say so, none."""
+    rows = variables.get(f"{INDEX}id_rows")
+    return frozenset() if rows is None else frozenset(np.asarray(item_ids(variables))[rows > 0].tolist())
+
+
 def float_vectors(variables: Arrays) -> npt.NDArray[np.float32]:
     """float32 [N, D] vectors of an index, as near as it keeps them."""
     inside = _inside(variables)
@@ -57,7 +63,7 @@ def float_vectors(variables: Arrays) -> npt.NDArray[np.float32]:
 def rewritten(variables: Arrays, rows: Rows) -> Arrays:
     """The variables of the index for another catalogue, by path.
 
-    Popularity (`scale`) is that of the old row; items that were not in training have none.
+    Popularity (`scale`) and the ID embedding (`id_rows`) are those of the old row; new items have none.
 
     Raises:
         ExportError: an id cannot be looked up, or the version has variables that nobody here knows.
@@ -72,7 +78,9 @@ def rewritten(variables: Arrays, rows: Rows) -> Arrays:
     new = _vectors(inside, kept, rows.vectors)
     if "variants" in inside:
         new["variants"] = _variants(inside["variants"], rows)
-    new["scale"] = np.where(rows.origin >= 0, _taken(inside["scale"], rows.origin), np.float32(0))
+    for name in {"scale", "id_rows"} & set(inside):
+        old = inside[name]
+        new[name] = np.where(rows.origin >= 0, _taken(old, rows.origin), old.dtype.type(0))
     new |= _lookup("items", rows.ids)
     new |= _categories(inside, kept, rows)
     return {INDEX + path: value for path, value in new.items()}

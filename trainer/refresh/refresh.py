@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,16 @@ from rich.progress import Progress
 
 from trainer import contract
 from trainer.errors import ExportError
-from trainer.export import check_lint, publishing, read_facts
+from trainer.export import check_lint, read_facts
 from trainer.keras_compat import tf
 from trainer.lint.ops import releases
+from trainer.publishing import publishing
 from trainer.refresh.assembly import new_digests, new_facts, new_rows
 from trainer.refresh.check import check_answers, check_kept
 from trainer.refresh.checkpoint import Arrays, read_variables, write_variables
-from trainer.refresh.columns import embed
+from trainer.refresh.columns import embed, embedding_width
 from trainer.refresh.digests import catalogue_digest, read_digests, write_digests
-from trainer.refresh.index_values import item_ids, rewritten
+from trainer.refresh.index_values import item_ids, rewritten, with_id_embedding
 from trainer.refresh.items_file import Item, Reject, read_items
 from trainer.refresh.limits import Limits, check_limits
 from trainer.refresh.plan import Plan, make_plan
@@ -86,8 +87,7 @@ def refresh(model: Path, items: Path | None, options: RefreshOptions, console: C
     with stages("load"):
         old = _newest(model)
         loaded = tf.saved_model.load(str(old))
-        signature = _embed_item(loaded, old)
-        inputs = dict(signature.structured_input_signature[1])
+        inputs = _item_inputs(loaded, old)
     with stages("read"):
         before = read_variables(old)
         ids = item_ids(before)
@@ -95,7 +95,7 @@ def refresh(model: Path, items: Path | None, options: RefreshOptions, console: C
         plan = _plan(dict(zip(ids, digests.tolist(), strict=True)), items, inputs, options)
         plan.titles = changed_titles(old, plan.titles)
     with stages("embed"):
-        vectors = _vectors(signature, plan, inputs, options, console)
+        vectors = _vectors(loaded, plan, inputs, with_id_embedding(before), options, console)
         vectors = _drop_unusable(plan, vectors)
     if options.rejects is not None and write_rejects(options.rejects, plan.rejects):
         console.print(f"{len(plan.rejects):,} rows were refused; see {options.rejects}.")
@@ -119,11 +119,12 @@ def _newest(model: Path) -> Path:
     return newest
 
 
-def _embed_item(loaded: Any, version_dir: Path) -> Any:
+def _item_inputs(loaded: Any, version_dir: Path) -> dict[str, Any]:
+    """tf.TensorSpec of the inputs of `embed_item` by name."""
     signature = loaded.signatures.get("embed_item")
     if signature is None:
         raise ExportError(f"{version_dir} cannot embed new items: the model reads no item features or text.")
-    return signature
+    return dict(signature.structured_input_signature[1])
 
 
 def _plan(held: dict[str, int], items: Path | None, inputs: dict[str, Any], options: RefreshOptions) -> Plan:
@@ -145,27 +146,34 @@ def _plan(held: dict[str, int], items: Path | None, inputs: dict[str, Any], opti
 
 
 def _vectors(
-    signature: Any, plan: Plan, inputs: dict[str, Any], options: RefreshOptions, console: Console
+    loaded: Any,
+    plan: Plan,
+    inputs: dict[str, Any],
+    with_id: Collection[str],
+    options: RefreshOptions,
+    console: Console,
 ) -> npt.NDArray[np.float32]:
-    """float32 [N, D] of the items that need one, from the batch job's shards as far as they hold them."""
+    """float32 [N, D] of the items that need one, from the batch job's shards as far as they hold them.
+
+    The job knows no ID embeddings, so items that have one are embedded here.
+    """
     items = plan.embedded
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("embedding", total=len(items))
 
         def own(some: Sequence[Item]) -> npt.NDArray[np.float32]:
-            return embed(signature, some, inputs, lambda done: bar.advance(task, done))
+            return embed(loaded, some, inputs, lambda done: bar.advance(task, done))
 
         if options.vectors is None:
             return own(items)
-        width = signature.structured_outputs[contract.EMBEDDING].shape[1]
-        wanted = {item.item_id: place for place, item in enumerate(items)}
-        vectors, found = read_vectors(options.vectors, wanted, width)
+        wanted = {item.item_id: place for place, item in enumerate(items) if item.item_id not in with_id}
+        vectors, found = read_vectors(options.vectors, wanted, len(items), embedding_width(loaded))
         compared = np.flatnonzero(found)[:: max(1, int(found.sum()) // _COMPARED)]
         check_same_tower(vectors[compared], own([items[place] for place in compared]), options.vectors)
         absent = np.flatnonzero(~found)
-        if len(absent):
-            console.print(f"{len(absent):,} items are not in {options.vectors}; they are embedded here.")
-            vectors[absent] = own([items[place] for place in absent])
+        if missing := len(wanted) - int(found.sum()):
+            console.print(f"{missing:,} items are not in {options.vectors}; they are embedded here.")
+        vectors[absent] = own([items[place] for place in absent])
         return vectors
 
 
@@ -215,7 +223,7 @@ def _publish(
         with stages("check"):
             check_lint(folder, facts.get("serving_release", releases()[-1]))
             check_kept(folder, before, rows)
-            check_answers(folder, plan.embedded, vectors, plan.removed, inputs)
+            check_answers(folder, plan.embedded, vectors, plan.removed, inputs, with_id_embedding(before))
     console.print(
         f"{base / str(number)} holds {len(rows.ids):,} items: {len(plan.added):,} new, {len(plan.changed):,} changed, "
         f"{len(plan.removed):,} removed, {len(rows.ids) - len(plan.embedded):,} as they were ({stages})."

@@ -19,17 +19,18 @@ _TOLERANCE = (
 
 
 def read_vectors(
-    folder: Path, wanted: Mapping[str, int], width: int
+    folder: Path, wanted: Mapping[str, int], count: int, width: int
 ) -> tuple[Vectors, npt.NDArray[np.bool_]]:
     """Reads the vectors of some items.
 
     Args:
         folder: With *.parquet files, as `twotower score embed-items` writes them.
         wanted: By id the row of the answer.
+        count: N, rows of the answer.
         width: D.
 
     Returns:
-        float32 [wanted, D], and bool [wanted] whether the shards hold the item.
+        float32 [N, D], and bool [N] whether the shards hold an item for the row.
 
     Raises:
         ExportError: there are no such files, or their columns do not fit.
@@ -39,7 +40,7 @@ def read_vectors(
     files = sorted(folder.rglob("*.parquet"))
     if not files:
         raise ExportError(f"{folder} holds no Parquet files. Write them with `twotower score embed-items`.")
-    vectors, found = np.zeros((len(wanted), width), np.float32), np.zeros(len(wanted), bool)
+    vectors, found = np.zeros((count, width), np.float32), np.zeros(count, bool)
     for file in files:
         try:
             for batch in pq.ParquetFile(file).iter_batches(columns=[ITEM_ID, EMBEDDING]):

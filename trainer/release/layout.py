@@ -15,7 +15,8 @@ from pathlib import Path
 
 from trainer import contract
 from trainer.errors import ReleaseError
-from trainer.export import publishing, read_facts
+from trainer.export import read_facts
+from trainer.publishing import publishing
 from trainer.refresh.checkpoint import variable_names, write_variables
 from trainer.run import write_json
 from trainer.versions import CANDIDATES, WITHDRAWN, newest_version, next_version, versions

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trainer.keras_compat import tf
+from trainer.places import in_rows
 
 
 def category_hits(categories: Any, picked: Any) -> Any:
@@ -17,13 +18,15 @@ def category_hits(categories: Any, picked: Any) -> Any:
     Returns:
         int32 [B, M, W]; of padding 0.
     """
-    same = categories[:, :, :, tf.newaxis] == tf.reshape(picked, [tf.shape(picked)[0], 1, 1, -1])
-    return tf.reduce_sum(tf.cast(same & (categories >= 0)[..., tf.newaxis], tf.int32), axis=3)
+    flat = tf.reshape(picked, [tf.shape(picked)[0], 1, 1, -1])
+    wanted = tf.where(flat >= 0, flat, -2)  # so that padding does not equal padding
+    same = tf.expand_dims(categories, 3) == wanted
+    return tf.reduce_sum(tf.cast(same, tf.int32), axis=3)
 
 
 def is_full(counts: Any, cap: Any) -> Any:
-    """Bool [B, ...]: where int32 [B, ...] counts have reached int64 [B] caps; 0 = no cap."""
-    cap = tf.reshape(cap, tf.concat([tf.shape(cap), tf.ones([tf.rank(counts) - 1], tf.int32)], axis=0))
+    """Bool [B, M]: where int32 [B, M] counts have reached int64 [B] caps; 0 = no cap."""
+    cap = tf.expand_dims(cap, 1)
     return (cap > 0) & (tf.cast(counts, tf.int64) >= cap)
 
 
@@ -39,13 +42,11 @@ def category_counts(categories: Any, count: Any) -> Any:
     """
     rows = tf.shape(categories)[0]
     flat = tf.reshape(categories, [rows, -1])
-    places = tf.where(flat >= 0, flat, count)
-    batch = tf.repeat(tf.range(rows)[:, tf.newaxis], tf.shape(flat)[1], axis=1)
-    counts = tf.zeros([rows, count + 1], tf.int32)
-    return tf.tensor_scatter_nd_add(counts, tf.stack([batch, places], axis=2), tf.ones_like(flat))[:, :-1]
+    places = in_rows(tf.where(flat >= 0, flat, count))
+    return tf.scatter_nd(places, tf.ones_like(flat), tf.stack([rows, count + 1]))[:, :-1]
 
 
 def same_variant(variants: Any, picked: Any) -> Any:
     """Bool [B, M]: whether int64 [B, M] groups (-1 = alone) are among int64 [B, P] groups."""
-    same = tf.reduce_any(variants[:, :, tf.newaxis] == picked[:, tf.newaxis, :], axis=2)
+    same = tf.reduce_any(tf.expand_dims(variants, 2) == tf.expand_dims(picked, 1), axis=2)
     return same & (variants >= 0)

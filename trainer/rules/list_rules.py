@@ -54,27 +54,24 @@ class ListRules:
     @property
     def asked(self) -> Any:
         """Bool scalar: whether any row has any of them."""
-        return (
-            tf.reduce_any(self.max_per_category > 0)
-            | tf.reduce_any(self.one_per_variant)
-            | tf.reduce_any(self.diversity > 0)
-            | tf.reduce_any(self.exploration > 0)
-        )
+        wishes = (self.max_per_category > 0, self.one_per_variant, self.diversity > 0, self.exploration > 0)
+        return tf.reduce_any(tf.stack(wishes))
 
 
 def complete(inputs: dict[str, Any]) -> dict[str, Any]:
     """The inputs of a request with as many rows in each rule as there are in the history; one row counts for all."""
-    rows = tf.shape(inputs[contract.HISTORY_ITEM_ID])[0]
+    column = tf.ones([tf.shape(inputs[contract.HISTORY_ITEM_ID])[0]], tf.bool)
+    table = tf.expand_dims(column, 1)
 
     def filled(rule: Any) -> Any:
-        return tf.broadcast_to(rule, tf.concat([[rows], tf.shape(rule)[1:]], axis=0))
+        return tf.where(column if rule.shape.rank == 1 else table, rule, rule)
 
     return inputs | {name: filled(inputs[name]) for name in contract.RULES}
 
 
 def keep_from(scores: Any, min_score: Any) -> Any:
     """float32 [B, M] scores with -inf below the least of a row, float32 [B]; NaN = no least."""
-    return tf.where(scores < min_score[:, tf.newaxis], np.float32(-np.inf), scores)
+    return tf.where(scores < tf.expand_dims(min_score, 1), np.float32(-np.inf), scores)
 
 
 def _given(value: Any) -> Any:

@@ -1,107 +1,92 @@
 """Filters by item, by category and by variant.
 
-What a filter needs is looked up inside of it, so that it costs nothing where no row asks for it.
+What a filter needs over the whole catalogue is made inside of it, so that it costs nothing where no row asks for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from trainer.keras_compat import tf
+from trainer.places import in_rows
+from trainer.rules.lists import Taken
 from trainer.rules.permission import Filter, contains
 
-Lookup = Callable[[], Any]
-"""Gives int32 [B, C] rows or categories; -1 = unknown or padding."""
+_ALLOWED, _BLOCKED = 1, 2  # of what an item's categories say the largest counts: what is blocked stays so
 
 
-def allow_items(rows: Lookup, given: Any, catalogue_size: Any) -> Filter:
+def allow_items(rows: Any, given: Any, catalogue_size: Any) -> Filter:
     """Only these items.
 
     Args:
-        rows: Rows of the catalogue.
+        rows: int32 [B, A] rows of the catalogue; -1 = unknown or padding.
         given: bool [B]: whether the row has the rule; with it and no known item nothing may be shown.
         catalogue_size: N, int32 scalar.
     """
-    return Filter(
-        given, lambda: _hot(rows(), catalogue_size)[:, :-1], lambda wanted: contains(rows(), wanted)
-    )
+
+    def mask() -> Any:
+        table = tf.zeros([tf.shape(rows)[0], catalogue_size + 1], tf.bool)
+        places = in_rows(tf.where(rows >= 0, rows, catalogue_size))
+        return tf.tensor_scatter_nd_update(table, places, tf.ones_like(rows, tf.bool))[:, :-1]
+
+    return Filter(given, mask, lambda wanted: contains(rows, wanted) & (wanted >= 0))
 
 
-def allow_categories(categories: Any, wanted: Lookup, given: Any, *, count: Any) -> Filter:
-    """Only items with one of these categories.
+def by_category(
+    categories: Any, count: Any, allow: Any, allow_given: Any, block: Any, taken: Taken
+) -> Filter:
+    """Only items with an allowed category, if there are such, and none with one that is blocked or full.
 
     Args:
         categories: int32 [N, W] categories of each item; -1 = padding.
-        wanted: Categories.
-        given: bool [B]: whether the row has the rule; with it and no known category nothing may be shown.
-        count: How many categories there are, int32 scalar.
-    """
-    return _by_category(categories, lambda: _hot(wanted(), count), given)
-
-
-def block_categories(categories: Any, blocked: Lookup, given: Any, *, count: Any) -> Filter:
-    """No item with any of these categories; arguments as in `allow_categories`."""
-    return _no(_by_category(categories, lambda: _hot(blocked(), count), given))
-
-
-def block_full(categories: Any, full: Any) -> Filter:
-    """No item with a category that is True in bool [B, C] `full`; `categories` as in `allow_categories`."""
-    return _no(_by_category(categories, lambda: tf.pad(full, [[0, 0], [0, 1]]), tf.reduce_any(full, axis=1)))
-
-
-def block_variants(variants: Any, taken: Any) -> Filter:
-    """No item of a variant group that was taken.
-
-    Args:
-        variants: int64 [N] group of each item; -1 = alone.
-        taken: int64 [B, K] groups; -1 = none.
+        count: C, how many categories there are, int32 scalar.
+        allow: int32 [B, A] categories; -1 = unknown or padding.
+        allow_given: bool [B]: whether only allowed ones may be shown; with it and no known one nothing may be.
+        block: int32 [B, C] categories; -1 = unknown or padding.
+        taken: Whose full categories no further item may have.
     """
 
-    def mask() -> Any:
-        everyone = tf.broadcast_to(variants, [tf.shape(taken)[0], tf.shape(variants)[0]])
-        return (everyone < 0) | ~contains(taken, everyone)
+    def verdicts() -> Any:
+        """uint8 [B, C + 1]; the last column is for padding."""
+        named = tf.concat([allow, block], axis=1)
+        kinds = tf.concat(
+            [tf.cast(allow >= 0, tf.uint8) * _ALLOWED, tf.cast(block >= 0, tf.uint8) * _BLOCKED], axis=1
+        )
+        table = tf.pad(tf.cast(taken.full(), tf.uint8) * _BLOCKED, [[0, 0], [0, 1]])
+        return tf.tensor_scatter_nd_max(table, in_rows(columns(named)), kinds)
 
-    def allows(rows: Any) -> Any:
-        groups = tf.gather(variants, tf.maximum(rows, 0))
-        return (groups < 0) | ~contains(taken, groups)
+    def permitted(found: Any) -> Any:
+        return (found < _BLOCKED) & ((found == _ALLOWED) | ~tf.expand_dims(allow_given, 1))
 
-    return Filter(tf.reduce_any(taken >= 0, axis=1), mask, allows)
-
-
-def _no(hit: Filter) -> Filter:
-    return Filter(hit.active, lambda: ~hit.mask(), lambda wanted: ~hit.allows(wanted))
-
-
-def _hot(wanted: Any, count: Any) -> Any:
-    """Bool [B, count + 1]: which of `count` are among int32 [B, C]; the last column, for padding, is False."""
-    rows, columns = tf.shape(wanted)[0], tf.shape(wanted)[1]
-    places = tf.where(wanted >= 0, wanted, count + 1)
-    batch = tf.repeat(tf.range(rows)[:, tf.newaxis], columns, axis=1)
-    table = tf.zeros([rows, count + 2], tf.bool)
-    hits = tf.ones(tf.shape(wanted), tf.bool)
-    return tf.tensor_scatter_nd_update(table, tf.stack([batch, places], axis=2), hits)[:, :-1]
-
-
-def _by_category(categories: Any, hot: Callable[[], Any], given: Any) -> Filter:
-    """Items with a category that is hot: bool [B, count + 1], the last column is for padding."""
+    def columns(of: Any) -> Any:
+        return tf.where(of >= 0, of, count)
 
     def mask() -> Any:
         # One category column at a time: [B, N, W] would need W times the memory.
-        table = hot()
-        places = _or_padding(categories, table)
-        start = tf.zeros([tf.shape(table)[0], tf.shape(places)[0]], tf.bool)
-        return tf.foldl(
-            lambda found, column: found | tf.gather(table, column, axis=1), tf.transpose(places), start
+        table, places = verdicts(), tf.transpose(columns(categories))
+        start = tf.gather(table, tf.zeros_like(places[0]) + count, axis=1)
+        return permitted(
+            tf.foldl(lambda found, column: tf.maximum(found, tf.gather(table, column, axis=1)), places, start)
         )
 
     def allows(rows: Any) -> Any:
-        table = hot()
-        places = _or_padding(tf.gather(categories, tf.maximum(rows, 0)), table)
-        return tf.reduce_any(tf.gather(table, places, batch_dims=1), axis=2)
+        places = columns(tf.gather(categories, tf.maximum(rows, 0)))
+        return permitted(tf.reduce_max(tf.gather(verdicts(), places, batch_dims=1), axis=2))
 
-    return Filter(given, mask, allows)
+    return Filter(allow_given | tf.reduce_any(block >= 0, axis=1) | taken.capped, mask, allows)
 
 
-def _or_padding(categories: Any, table: Any) -> Any:
-    return tf.where(categories >= 0, categories, tf.shape(table)[1] - 1)
+def block_variants(variants: Any, taken: Taken) -> Filter:
+    """No item of a variant group that was taken; `variants` are int64 [N] groups of each item, -1 = alone."""
+
+    def apart(groups: Any) -> Any:
+        return (groups < 0) | ~contains(taken.variants, groups)
+
+    def mask() -> Any:
+        return apart(tf.zeros_like(taken.variants[:, :1]) + variants)
+
+    return Filter(
+        tf.reduce_any(taken.variants >= 0, axis=1),
+        mask,
+        lambda rows: apart(tf.gather(variants, tf.maximum(rows, 0))),
+    )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from trainer.keras_compat import tf
+from trainer.places import in_rows
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,9 @@ class Permission:
     @property
     def restricted(self) -> Any:
         """Bool [B]: rows with an active filter; the others may get all items but the excluded ones."""
-        active = tf.zeros(tf.shape(self.excluded)[:1], tf.bool)
-        for each in self.filters:
-            active |= each.active
-        return active
+        if not self.filters:
+            return tf.zeros(tf.shape(self.excluded)[:1], tf.bool)
+        return tf.reduce_any(tf.stack([each.active for each in self.filters]), axis=0)
 
     def apply(self, scores: Any) -> Any:
         """float32 [B, N] scores with -inf at every item that must not be returned.
@@ -56,7 +56,7 @@ class Permission:
             scores = tf.cond(
                 tf.reduce_any(each.active),
                 lambda each=each, scores=scores: tf.where(
-                    each.mask() | ~each.active[:, tf.newaxis], scores, np.float32(-np.inf)
+                    each.mask() | ~tf.expand_dims(each.active, 1), scores, np.float32(-np.inf)
                 ),
                 lambda scores=scores: scores,
             )
@@ -69,15 +69,15 @@ class Permission:
             allowed = tf.cond(
                 tf.reduce_any(each.active),
                 lambda each=each, allowed=allowed: (
-                    allowed & (each.allows(rows) | ~each.active[:, tf.newaxis])
+                    allowed & (each.allows(rows) | ~tf.expand_dims(each.active, 1))
                 ),
                 lambda allowed=allowed: allowed,
             )
         return allowed
 
-    def further(self, excluded: Any, *filters: Filter) -> Permission:
-        """The same with more int32 [B, E'] rows excluded and more filters."""
-        return Permission(tf.concat([self.excluded, excluded], axis=1), (*self.filters, *filters))
+    def unfiltered(self) -> Permission:
+        """The exclusions alone: all that there is for rows that are not restricted."""
+        return Permission(self.excluded)
 
     def at(self, places: Any) -> Permission:
         """That of some rows of the batch: int64 [b] places in it."""
@@ -94,16 +94,19 @@ def _at(rule: Filter, places: Any) -> Filter:
 
 
 def contains(sets: Any, values: Any) -> Any:
-    """Whether each value is in its row's set: bool [B, M] of [B, E] sets and [B, M] values of the same dtype."""
-    ordered = tf.sort(tf.pad(sets, [[0, 0], [0, 1]], constant_values=sets.dtype.max), axis=1)
-    place = tf.searchsorted(ordered, values)
-    return tf.gather(ordered, tf.minimum(place, tf.shape(ordered)[1] - 1), batch_dims=1) == values
+    """Whether each value is in its row's set: bool [B, M] of [B, E] sets and [B, M] values, int32 or int64, from -1."""
+    most = sets.dtype.max
+    padded = tf.pad(sets, [[0, 0], [0, 1]], constant_values=-most)
+    falling = tf.math.top_k(padded, k=tf.shape(padded)[1]).values
+    # Negated, so that they rise: what is searched is sorted that way.
+    place = tf.raw_ops.LowerBound(sorted_inputs=-falling, values=-values)
+    last = tf.shape(falling)[1] - 1
+    return tf.gather(falling, tf.minimum(place, last), batch_dims=1) == values
 
 
 def _without(scores: Any, rows: Any) -> Any:
     """float32 [B, N] scores with -inf at int32 [B, E] rows; -1 is passed over."""
     places = tf.where(rows >= 0, rows, tf.shape(scores)[1])
-    batch = tf.repeat(tf.range(tf.shape(rows)[0])[:, tf.newaxis], tf.shape(rows)[1], axis=1)
-    gone = tf.fill(tf.shape(rows), np.float32(-np.inf))
+    gone = tf.cast(tf.zeros_like(rows), tf.float32) - np.float32(np.inf)
     padded = tf.pad(scores, [[0, 0], [0, 1]])
-    return tf.tensor_scatter_nd_update(padded, tf.stack([batch, places], axis=2), gone)[:, :-1]
+    return tf.tensor_scatter_nd_update(padded, in_rows(places), gone)[:, :-1]

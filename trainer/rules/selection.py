@@ -67,11 +67,6 @@ class Start(NamedTuple):
     hits: Any
     closest: Any
 
-    @classmethod
-    def empty(cls, window: Window) -> Start:
-        """Of empty lists."""
-        return cls(tf.zeros_like(window.categories), tf.zeros_like(window.scores) - 2.0)
-
 
 def fill(chosen: Chosen, window: Window, start: Start, rules: ListRules, noise: Any) -> Chosen:
     """Gives free places to items of a window until all are taken or no item of it fits any more.
@@ -86,39 +81,39 @@ def fill(chosen: Chosen, window: Window, start: Start, rules: ListRules, noise: 
     k = chosen.rows.shape[1]
     scale = spread(window.scores)
 
-    def fits(free: Any, hits: Any, count: Any) -> Any:
-        full = tf.reduce_any(caps.is_full(hits, rules.max_per_category), axis=2)
-        return free & ~full & (count < k)[:, tf.newaxis]
-
-    def place(chosen: Chosen, free: Any, start: Start, fitting: Any) -> Any:
-        closest = tf.where(chosen.count[:, tf.newaxis] > 0, start.closest, 0.0)
+    def place(chosen: Chosen, free: Any, start: Start, going: Any) -> Any:
+        del going
+        full = caps.is_full(tf.reduce_max(start.hits, axis=2), rules.max_per_category)
+        fitting = free & ~full & tf.expand_dims(chosen.count < k, 1)
+        closest = tf.where(tf.expand_dims(chosen.count > 0, 1), start.closest, 0.0)
         worth = marginal_relevance(window.scores, closest, rules.diversity, scale)
         uniform = tf.gather(noise, tf.minimum(chosen.count, k - 1), batch_dims=1)
         column, probability = draw(tf.where(fitting, worth, np.float32(-np.inf)), rules.exploration, uniform)
         picks = tf.reduce_any(fitting, axis=1)
 
         def picked(values: Any) -> Any:
-            return tf.gather(values, column, batch_dims=1)
+            return tf.gather(values, tf.expand_dims(column, 1), batch_dims=1)
 
-        here = tf.one_hot(chosen.count, k, True, False, dtype=tf.bool) & picks[:, tf.newaxis]
+        here = (tf.range(k) == tf.expand_dims(chosen.count, 1)) & tf.expand_dims(picks, 1)
         chosen = Chosen(
-            tf.where(here, picked(window.rows)[:, tf.newaxis], chosen.rows),
-            tf.where(here, picked(window.scores)[:, tf.newaxis], chosen.scores),
-            tf.where(here, probability[:, tf.newaxis], chosen.propensity),
+            tf.where(here, picked(window.rows), chosen.rows),
+            tf.where(here, picked(window.scores), chosen.scores),
+            tf.where(here, tf.expand_dims(probability, 1), chosen.propensity),
             chosen.count + tf.cast(picks, tf.int32),
         )
         # Rows that pick nothing have no item left that fits, and never will: what happens to their state is no matter.
-        free &= ~tf.one_hot(column, tf.shape(free)[1], True, False, dtype=tf.bool)
-        free &= ~caps.same_variant(window.variants, picked(window.variants)[:, tf.newaxis])
+        free &= window.rows != picked(window.rows)
+        free &= ~caps.same_variant(window.variants, picked(window.variants))
         start = Start(
-            start.hits + caps.category_hits(window.categories, picked(window.categories)[:, tf.newaxis]),
-            tf.maximum(start.closest, tf.linalg.matvec(window.vectors, picked(window.vectors))),
+            start.hits + caps.category_hits(window.categories, picked(window.categories)),
+            tf.maximum(
+                start.closest, tf.matmul(window.vectors, picked(window.vectors), transpose_b=True)[:, :, 0]
+            ),
         )
-        return chosen, free, start, fits(free, start.hits, chosen.count)
+        return chosen, free, start, tf.reduce_any(picks)
 
-    free = tf.math.is_finite(window.scores)
-    state = (chosen, free, start, fits(free, start.hits, chosen.count))
+    state = (chosen, tf.math.is_finite(window.scores), start, tf.constant(True))
     filled: Chosen = tf.while_loop(
-        lambda chosen, free, start, fitting: tf.reduce_any(fitting), place, state, parallel_iterations=1
+        lambda chosen, free, start, going: going, place, state, parallel_iterations=1
     )[0]
     return filled

@@ -137,6 +137,23 @@ def test_vectors_are_those_of_embed_item_and_all_others_stay_bit_by_bit(exported
     np.testing.assert_allclose(stored["score"][0][place], vectors["embedding"][0] @ query, rtol=1e-5)
 
 
+def test_an_item_that_was_in_training_keeps_its_id_embedding(exported: Path, model: Path) -> None:
+    """Embedded anew with its old description it gets its old vector; `embed_item`, told no id, gives another."""
+    before = read_variables(exported)
+    trained = before["_index/id_rows"] > 0
+    assert 0 < trained.sum() < ITEMS  # "new" was never seen in training
+    items = write(model.parent / "items.jsonl", catalogue())
+    version = refresh(model, items, RefreshOptions(embed_all=True), QUIET)
+    after = read_variables(version)
+    np.testing.assert_array_equal(after["_index/id_rows"], before["_index/id_rows"])
+    vectors = before["_index/vectors/values"]
+    np.testing.assert_allclose(after["_index/vectors/values"], vectors, rtol=1e-4, atol=1e-5)
+    first = catalogue()[0]
+    described = ask(exported, "embed_item", text=[first["text"]], genre=[first["genre"]], year=[1990.0])
+    place = before["_index/items/values"].tolist().index(b"i0")
+    assert np.abs(described["embedding"][0] - vectors[place]).max() > 1e-3
+
+
 def test_weights_and_graph_are_shared(exported: Path, grown: Path) -> None:
     old, new = read_variables(exported), read_variables(grown)
     assert set(old) == set(new)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from tests.trainer.dataset_writer import GENRES
-from trainer import contract, serving_model
+from trainer import contract, listing
 from trainer.config import ProjectConfig
 from trainer.dataset import DatasetDirectory
 from trainer.errors import ExportError
@@ -203,7 +203,7 @@ def test_any_feature_can_say_what_a_variant_is(trained: ProjectConfig, bench: Wo
 def test_an_export_whose_rules_differ_from_the_live_model_is_refused(
     trained: ProjectConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving_model, "keep_from", lambda scores, least: scores)
+    monkeypatch.setattr(listing, "keep_from", lambda scores, least: scores)
     with pytest.raises(ExportError, match="The model was not published: code: re"):
         export(trained, "leave_last_out", Console(quiet=True), check=True)
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from trainer.keras_compat import tf
 from trainer.live_rules import Shelf, Wishes, choose
 from trainer.rules.list_rules import ListRules
-from trainer.rules.lists import CatalogueRules
-from trainer.rules.permission import Filter, Permission
+from trainer.rules.lists import CatalogueRules, Taken
+from trainer.rules.masks import block_variants, by_category
+from trainer.rules.permission import Permission
 from trainer.top_k import exact_top_k
 
 K, WINDOW, CATEGORIES, WIDTH = 5, 7, 4, 2
@@ -65,14 +66,21 @@ class Catalogue:
 def _lists(scores: Any, excluded: Any, categories: Any, variants: Any, vectors: Any, *columns: Any) -> Any:
     """Traced once for all sizes, as in an exported model."""
 
-    def search(taken: Any, filters: tuple[Filter, ...]) -> tuple[Any, Any]:
-        return exact_top_k(Permission(excluded).further(taken, *filters).apply(scores), WINDOW)
+    none = tf.zeros([tf.shape(scores)[0], 0], tf.int32)
+    nobody = tf.zeros([tf.shape(scores)[0]], tf.bool)
+
+    def search(taken: Taken, first: Any, carried: Any) -> tuple[Any, Any]:
+        used_up = (
+            by_category(categories, tf.constant(CATEGORIES), none, nobody, none, taken),
+            block_variants(variants, taken),
+        )
+        permission = Permission(tf.concat([excluded, taken.rows], axis=1), used_up)
+        return exact_top_k(permission.apply(scores), WINDOW), carried
 
     catalogue = CatalogueRules(
-        categories, tf.constant(CATEGORIES), variants, lambda rows: tf.gather(vectors, rows)
+        categories, tf.constant(CATEGORIES), variants, lambda rows: tf.gather(vectors, tf.maximum(rows, 0))
     )
-    first = search(tf.zeros([tf.shape(scores)[0], 0], tf.int32), ())
-    return catalogue.lists(first, search, ListRules(*columns), K)
+    return catalogue.lists(search, ListRules(*columns), K)
 
 
 def as_rules(wishes: list[Wishes]) -> ListRules:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from trainer.keras_compat import tf
 from trainer.rules import masks
+from trainer.rules.lists import Taken
 from trainer.rules.permission import Permission, contains
 
 ITEMS, CATEGORIES = 12, 4
@@ -65,18 +66,20 @@ def permission_of(request: dict[str, list[Any]]) -> Permission:
     full = np.zeros((len(request["full"]), CATEGORIES), bool)
     for row, values in enumerate(request["full"]):
         full[row, [v for v in values if v >= 0]] = True
-    some = tf.constant([any(v >= 0 for v in row) for row in request["blocked"]])
+    taken = Taken(
+        tf.zeros([len(full), 0], tf.int32),
+        tf.constant(full.any(axis=1)),
+        lambda: tf.constant(full),
+        padded([[*row, -1] for row in request["taken"]], np.int64),
+    )
+    blocked = padded(request["blocked"])
     return Permission(
         padded(request["excluded"]),
         (
-            masks.allow_items(lambda: wanted["allow"], given["allow"], tf.constant(ITEMS)),
-            masks.allow_categories(table, lambda: wanted["categories"], given["categories"], count=count),
-            masks.block_categories(table, lambda: padded(request["blocked"]), some, count=count),
+            masks.allow_items(wanted["allow"], given["allow"], tf.constant(ITEMS)),
+            masks.by_category(table, count, wanted["categories"], given["categories"], blocked, taken),
+            masks.block_variants(tf.constant(VARIANTS), taken),
         ),
-    ).further(
-        tf.zeros([len(request["full"]), 0], tf.int32),
-        masks.block_full(table, tf.constant(full)),
-        masks.block_variants(tf.constant(VARIANTS), padded(request["taken"], np.int64)),
     )
 
 
@@ -117,9 +120,7 @@ def test_exclusions_of_any_length(length: int) -> None:
 def test_masks_are_built_only_where_a_row_asks() -> None:
     @tf.function
     def apply(given: Any) -> Any:
-        broken = masks.allow_items(
-            lambda: tf.constant([[0]]), given, tf.constant(-5)
-        )  # building its mask would fail
+        broken = masks.allow_items(tf.constant([[0]]), given, tf.constant(-5))  # building its mask would fail
         return Permission(tf.zeros([1, 0], tf.int32), (broken,)).apply(tf.zeros([1, 4]))
 
     assert apply(tf.constant([False])).numpy().tolist() == [[0.0] * 4]
