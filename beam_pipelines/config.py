@@ -20,7 +20,18 @@ else:
     import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-TOP_LEVEL = ("name", "work_dir", "fetch", "features", "train", "tune", "evaluate", "export", "intent")
+TOP_LEVEL = (
+    "name",
+    "work_dir",
+    "fetch",
+    "features",
+    "train",
+    "tune",
+    "evaluate",
+    "distill",
+    "export",
+    "intent",
+)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trainer.contract import CONFIG_KEYS, SPLIT_PROTOCOLS
+from trainer.distill.config import DistillConfig
 from trainer.errors import ConfigError
 from trainer.indexes.settings import IndexConfig
 from trainer.train_config import Closed, TrainConfig
@@ -72,10 +73,24 @@ class ExportConfig(Closed):
     variant_feature: str | None = None
     """Item feature whose equal values make items variants of one another, for requests that want one of each; by
     default the title, compared without case and punctuation."""
+    text_precision: Literal["float32", "bfloat16", "int8"] = "float32"
+    """What the text tower's matrices are stored as: int8 with a scale for each output takes a quarter of the room,
+    bfloat16 half. What it costs is measured; see `trainer/quantisation.py`."""
+    text_precision_max_loss: float = Field(0.01, ge=0, le=1)
+    """The greatest share of NDCG@10 on validation queries with text that a smaller precision may cost."""
     index: IndexConfig = IndexConfig()
+    explanations: bool = True
+    """Export the signature `explain`: what each event, word and feature contributes to a score."""
+    explain_item_words: bool = True
+    """Let it take apart the texts of items, too; the model then holds the items' features as they were described."""
+    explanation_turns: int = Field(4, ge=1, le=64)
+    """Orders in which events and words come in, each with its reverse; more are more exact and take longer."""
     warmup_batch_sizes: _Positives = (1, 8, 32)
     serving_release: str = "2.20"
     """The TensorFlow Serving release whose registered ops the graph may use."""
+    server_ops: tuple[str, ...] = ()
+    """Further ops that the server was built with; "Scann>" stands for all of that namespace. A server without them
+    does not load the model."""
 
 
 class _FeaturesView(BaseModel):
@@ -96,6 +111,7 @@ class ProjectConfig(Closed):
     train: TrainConfig = TrainConfig()
     tune: TuneConfig = TuneConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    distill: DistillConfig = DistillConfig()
     export: ExportConfig = ExportConfig()
 
     def dataset_dir(self, split: str) -> Path:

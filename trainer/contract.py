@@ -5,7 +5,18 @@ They are repeated in the packages that write or read the same files; a test comp
 
 from __future__ import annotations
 
-CONFIG_KEYS = ("name", "work_dir", "fetch", "features", "train", "tune", "evaluate", "export", "intent")
+CONFIG_KEYS = (
+    "name",
+    "work_dir",
+    "fetch",
+    "features",
+    "train",
+    "tune",
+    "evaluate",
+    "distill",
+    "export",
+    "intent",
+)
 """Top-level keys of the configuration file; each package validates its own tables."""
 SPLIT_PROTOCOLS = ("leave_last_out", "by_time")
 
