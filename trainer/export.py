@@ -37,6 +37,7 @@ from trainer.scoring import encode_catalogue
 from trainer.sequences import load_sequences
 from trainer.serving_model import ServingModel
 from trainer.signatures import SignatureInputs, build_signatures, signature_inputs
+from trainer.text_precision import with_text_precision
 from trainer.training import load_best
 from trainer.verification import verify
 from trainer.versions import CANDIDATES, newest_version, next_version
@@ -82,9 +83,10 @@ def export(
         )
         return newest
     bench = Workbench.open(config, dataset, console)
-    load_best(bench.model, config.train, run)
+    load_best(bench.model, config.train, run, console)
+    bench, tower = with_text_precision(config, bench, console)
     number = next_version(base)
-    facts = _facts(config, bench, run, split, identity, number)
+    facts = _facts(config, bench, run, split, identity, number) | {"text_tower": tower}
     with (unfinished if check else publishing)(place, number) as folder:
         console.print(f"Writing version {number} of {config.name} ...")
         made = _Made.of(config, bench)
