@@ -110,6 +110,7 @@ def training_plot(curves: Mapping[str, Sequence[float]]) -> str:
         for axes, (name, values) in zip(grid, curves.items(), strict=False):
             axes.plot(range(1, len(values) + 1), values, color=_colour(0))
             axes.set_title(name)
+            axes.xaxis.get_major_locator().set_params(integer=True)  # epochs
         for axes in grid[len(curves) :]:
             axes.set_axis_off()
 

@@ -142,3 +142,36 @@ def test_tables_show_every_model_slice_and_metric(report):
     for expected in ("oracle", "noise", "NDCG@4", "Coverage@2", "Novelty@2", "item: cold", "oracle - noise"):
         assert expected in text
     assert f"{report['models'][1]['metrics']['recall@2']['value']:.4f} ±" in text
+
+
+def test_the_other_protocol_and_another_model_are_printed(queries):
+    scores = np.random.default_rng(1).random((len(queries), 6)).astype(np.float32)
+    left_out, kept_in = (
+        evaluate(queries, lambda a, b: scores[a:b], (2, 4), exclude_history=out, facts=ItemFacts(COUNTS))
+        for out in (True, False)
+    )
+    report = build_report(queries, [Measured("m", kept_in, "model", other_protocol=left_out)], COUNTS)
+    assert report["comparisons"] == []
+    cell = {"difference": -0.0125, "low": -0.02, "high": 0.0, "p_value": 0.04}
+    rows = [{"first": "m", "second": "m, before", "metric": "ndcg@2", **cell}]
+    report["against"] = {"file": "runs/before/evaluation.json", "comparisons": rows}
+    out = io.StringIO()
+    print_report(
+        {**report, "settings": {**report["settings"], "exclude_history": False}}, Console(file=out, width=200)
+    )
+    text = out.getvalue()
+    assert "items of the history kept in\n" in text
+    assert "The same, items of the history left out (± = 95% interval by user)" in text
+    assert f"{left_out.metrics['ndcg@4']:.4f} ±" in text
+    assert "Against runs/before/evaluation.json" in text
+    assert "-0.0125" in text
+
+
+def test_a_collapse_shows_in_the_share_of_the_item_shown_most(queries):
+    alike = np.tile(np.arange(6, dtype=np.float32), (len(queries), 1))
+    results = [
+        evaluate(queries, lambda a, b, s=scores: s[a:b], (2,), exclude_history=False)
+        for scores in (alike, np.random.default_rng(1).random((len(queries), 6)).astype(np.float32))
+    ]
+    assert results[0].metrics["top_item_share@2"] == 1.0  # everybody gets items 5 and 4
+    assert results[1].metrics["top_item_share@2"] == results[1].exposure.max() / len(queries) < 1.0
