@@ -69,17 +69,16 @@ class _Session:
         self._session = tf.compat.v1.Session(graph=tf.Graph())
         with self._session.graph.as_default():
             loaded = tf.compat.v1.saved_model.load(self._session, ["serve"], str(folder))
-        self._definition = loaded.signature_def[signature]
-        self.inputs = {name: tf.as_dtype(info.dtype) for name, info in self._definition.inputs.items()}
+        definition = loaded.signature_def[signature]
+        self.inputs = {name: tf.as_dtype(info.dtype) for name, info in definition.inputs.items()}
+        self._answer = self._session.make_callable(  # one for all requests: preparing the graph takes seconds
+            [tensor.name for tensor in definition.outputs.values()],
+            feed_list=[definition.inputs[name].name for name in self.inputs],
+        )
 
     def call(self, request: dict[str, Any]) -> Callable[[], Any]:
-        names = list(request)
-        call = self._session.make_callable(
-            [tensor.name for tensor in self._definition.outputs.values()],
-            feed_list=[self._definition.inputs[name].name for name in names],
-        )
-        values = [request[name] for name in names]
-        return lambda: call(*values)
+        values = [request[name] for name in self.inputs]
+        return lambda: self._answer(*values)
 
 
 def _request(model: Path, signature: str, rows: int) -> dict[str, Any]:

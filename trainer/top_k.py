@@ -28,8 +28,13 @@ def exact_top_k(scores: Any, k: Any) -> tuple[Any, Any]:
         lambda: _two_stage(scores, k),
         lambda: _one_stage(scores, k),
     )
-    shape = [None, k if isinstance(k, int) else None]
+    shape = [None, known_width(k)]
     return tf.ensure_shape(values, shape), tf.ensure_shape(places, shape)
+
+
+def known_width(k: Any) -> int | None:
+    """The width of lists of k, an int or an int32 scalar, as far as it is known before a graph is run."""
+    return k if isinstance(k, int) else None
 
 
 def _one_stage(scores: Any, k: Any) -> tuple[Any, Any]:
