@@ -27,7 +27,7 @@ class Settings:
         replicas: pods to start with, and the least that autoscaling keeps.
         max_replicas: the most that autoscaling starts.
         cpus: cores of a pod; its thread pools get as many.
-        model_megabytes: size of one version on disk, in MB; a pod gets memory for two versions.
+        model_megabytes: size of one version on disk, in MB; a pod gets memory for one version more than it serves.
         poll_seconds: between two looks for new versions.
         stable_version: the version that gets the label "stable"; None: the newest is served, without labels.
         canary_version: the version beside it that gets the label "canary"; None: there is none.
@@ -70,8 +70,9 @@ class Settings:
 
     @property
     def memory_megabytes(self) -> int:
-        """Memory of a pod: two versions at 1.2 times their size (the server's own estimate) and 1 GB."""
-        return int(2 * 1.2 * self.model_megabytes) + 1024
+        """Memory of a pod: served versions and one more at 1.2 times their size, the server's estimate, and 1 GB."""
+        versions = max(len(self.labels), 1) + 1
+        return versions * self.model_megabytes * 12 // 10 + 1024
 
     @property
     def start_seconds(self) -> int:

@@ -72,6 +72,8 @@ def test_a_canary_has_two_versions_and_their_labels(tmp_path: Path) -> None:
     flag = "--allow_version_labels_for_unavailable_models=true"
     assert flag in compose["services"]["serving"]["command"]
     assert flag not in flags(SETTINGS)
+    # Two versions of 500 MB and a third that replaces one of them, and 1 GB.
+    assert compose["services"]["serving"]["mem_limit"] == "2824m"
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,7 @@ SCHEMA = """
 import json, sys
 import jsonschema, yaml
 schema, file = (yaml.safe_load(open(path)) for path in sys.argv[1:])
-validator = jsonschema.validators.validator_for(schema)(schema)
-for error in validator.iter_errors(file):
+for error in jsonschema.Draft7Validator(schema).iter_errors(file):
     print(error.json_path, error.message)
 """
 
