@@ -18,7 +18,7 @@ import numpy.typing as npt
 from trainer.errors import ConfigError
 from trainer.keras_compat import keras, tf
 from trainer.packed_bert import FrozenBert
-from trainer.text_cleaning import cleaned
+from trainer.text_cleaning import cleaned, without_case_folding
 
 Pooling = Literal["mean", "cls"]
 
@@ -47,6 +47,7 @@ class TextEncoder(tf.Module):  # type: ignore[misc]
     ) -> None:
         super().__init__(name="text_encoder")
         self.tokenizer = tokenizer
+        self._splitter = without_case_folding(tokenizer)
         self.backbone = backbone
         self.bert = FrozenBert(backbone)
         self.max_tokens = min(max_tokens, backbone.max_sequence_length)
@@ -77,7 +78,8 @@ class TextEncoder(tf.Module):  # type: ignore[misc]
 
     def pack(self, texts: Any) -> Any:
         """Tokenizes string [B]: int32 ragged [B, (T)] word pieces with [CLS] and [SEP], at most `max_tokens` a row."""
-        pieces = self.tokenizer(cleaned(tf.strings.substr(texts, 0, self.max_characters, unit="UTF8_CHAR")))
+        texts = tf.strings.substr(texts, 0, self.max_characters, unit="UTF8_CHAR")
+        pieces = self._splitter(cleaned(texts, lower=self.tokenizer.lowercase))
         pieces = tf.cast(pieces[:, : self.max_tokens - 2], tf.int32)
         rows = tf.shape(texts)[0]
         cls = tf.fill([rows, 1], tf.constant(self.tokenizer.cls_token_id, tf.int32))

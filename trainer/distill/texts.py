@@ -7,8 +7,7 @@ import numpy.typing as npt
 
 from trainer.config import TrainConfig
 from trainer.errors import DatasetError
-from trainer.preparation import item_texts
-from trainer.query_views import query_views
+from trainer.preparation import item_texts, text_views
 from trainer.workbench import Workbench
 
 _FEWEST = 2
@@ -21,11 +20,7 @@ def distillation_texts(bench: Workbench, config: TrainConfig) -> list[str]:
         DatasetError: there are none to learn from and to hold out.
     """
     items = item_texts(bench.preparation)
-    views = (
-        query_views(bench.dataset, bench.preparation.catalogue, items, config)
-        if config.model.query_text
-        else []
-    )
+    views = text_views(bench.dataset, bench.preparation.catalogue, items, config)
     texts = sorted({text for view in (items, *views) for text in view if text.strip()})
     if len(texts) < _FEWEST:
         raise DatasetError(

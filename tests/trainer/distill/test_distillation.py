@@ -92,7 +92,7 @@ def test_cosine_figures_leave_texts_without_a_vector_out():
 @pytest.mark.parametrize("train_embeddings", [False, True])
 def test_training_brings_the_student_nearer_and_leaves_frozen_tables_alone(teacher, train_embeddings):
     config = DistillConfig(
-        layers=1, epochs=12, batch_size=3, learning_rate=0.01, train_embeddings=train_embeddings
+        layers=1, epochs=5, batch_size=3, learning_rate=0.01, train_embeddings=train_embeddings
     )
     student = make_student(teacher, 1)
     table = student.backbone.token_embedding.embeddings.numpy()
@@ -100,9 +100,9 @@ def test_training_brings_the_student_nearer_and_leaves_frozen_tables_alone(teach
     before = cosine_figures(student.encode_all(TEXTS, 4), wanted)["mean"]
     model = Distillation(config, student, None)
     pieces = PackedTexts.tokenized(TEXTS, teacher)
-    model.compile(optimizer=make_optimizer(config, 24), jit_compile=False)
+    model.compile(optimizer=make_optimizer(config, 10), jit_compile=False)
     batches = training_batches(pieces, np.arange(6), wanted, None, config, 0)
-    model.fit(batches, epochs=12, steps_per_epoch=2, shuffle=False, verbose=0)
+    model.fit(batches, epochs=5, steps_per_epoch=2, shuffle=False, verbose=0)
     student.take_weights()
     after = cosine_figures(student.encode_all(TEXTS, 4), wanted)["mean"]
     assert after > before
