@@ -23,7 +23,7 @@ import grpc
 import numpy.typing as npt
 import tensorflow as tf
 import tensorflow_text  # noqa: F401  (registers the ops of TF.Text, as the real server does)
-from tensorflow.core.protobuf import config_pb2
+from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 
 from serving.server.errors import ServingError, from_exception
 from serving.server.restore import ON_CALLING_THREAD, read_meta_graph, restore
@@ -40,7 +40,8 @@ def session_config(intra_op_threads: int = 0, inter_op_threads: int = 0) -> Any:
     """A session's settings; 0 threads lets TensorFlow use all cores.
 
     Idle threads sleep at once instead of spinning for work: on few cores they would spin away what the network
-    side of the server needs.
+    side of the server needs. Graphs are optimised in one pass instead of two: the second takes a quarter of the time
+    that preparing a signature takes and makes runs no faster.
     """
     config = config_pb2.ConfigProto(
         intra_op_parallelism_threads=intra_op_threads,
@@ -48,6 +49,7 @@ def session_config(intra_op_threads: int = 0, inter_op_threads: int = 0) -> Any:
         allow_soft_placement=True,
     )
     config.experimental.disable_thread_spinning = True
+    config.graph_options.rewrite_options.meta_optimizer_iterations = rewriter_config_pb2.RewriterConfig.ONE
     return config
 
 
