@@ -76,6 +76,11 @@ class TextConfig(Closed):
     """Word pieces whose hidden values are kept in memory. A step with more of them encodes its texts twice, part by
     part, as gradient caching does (Gao 2021); the gradients are the same."""
 
+    @property
+    def learns_at_once(self) -> bool:
+        """Whether BERT learns from the first step on."""
+        return self.mode != "frozen" and self.unfreeze_after == 0
+
 
 class ItemTowerConfig(Closed):
     """What an item's vector is made of."""

@@ -58,7 +58,9 @@ class Workbench:
         preparation = prepare(
             dataset, catalogue, train, encoder.width if encoder else 0, settings.model.item.words
         )
-        cache = TextVectorCache(encoder, batch_size=settings.text.batch_size) if encoder else None
+        # A BERT that learns from the first step on needs no vectors from before, unless they are to be whitened.
+        wanted = not settings.text.learns_at_once or settings.model.item.whiten_text
+        cache = TextVectorCache(encoder, batch_size=settings.text.batch_size) if encoder and wanted else None
         with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task("encoding texts", total=None)
             tables = catalogue_tables(preparation, settings, cache, lambda done: bar.advance(task, done))

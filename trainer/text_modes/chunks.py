@@ -115,6 +115,7 @@ def _cached(
         given = _replaced(weights, taught, learned)
 
         def gradient(upstream: Any) -> list[Any]:
+            upstream = tf.convert_to_tensor(upstream)  # whoever gathers vectors sends slices back
             return _gradients(forward, states, lengths, given, learned, limit, states_learn, upstream)
 
         return in_chunks(forward, states, lengths, given, limit), gradient

@@ -43,7 +43,7 @@ class TextTower:
         self._pieces = tf.RaggedTensor.from_row_splits(packed.flat, packed.row_splits)
         self._lengths = tf.cast(self._pieces.row_lengths(), tf.int32)
         self._items, self._views = tf.constant(rows.items), tf.constant(rows.views)
-        self.learning = config.text.unfreeze_after == 0
+        self.learning = config.text.learns_at_once
         self.optimizer: Any = None
         self._compiled = tf.function(
             self.vectors, input_signature=[tf.TensorSpec([None], tf.int32)], autograph=False
