@@ -3,40 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-Vectors = npt.NDArray[np.float32]
-Search = Callable[[Vectors], npt.NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class System:
-    """A built search.
-
-    Attributes:
-        name: For the table.
-        exact: Whether it always finds everything.
-        settings: What can be turned for more recall, cheapest first; of an exact search one setting, None.
-        search: Makes the search with a setting.
-    """
-
-    name: str
-    exact: bool
-    settings: list[Any]
-    search: Callable[[Any], Search]
-
-
-def ladder(first: int, last: int) -> list[int]:
-    """first, 1.25 times as much, ... up to last."""
-    steps = [first]
-    while steps[-1] < last:
-        steps.append(min(last, max(steps[-1] + 1, steps[-1] * 5 // 4)))
-    return steps
+from _retrieval_ours import our_exact, our_inverted_file, our_scann
+from _retrieval_system import Search, System, Vectors, ladder, traced
 
 
 def systems(vectors: Vectors, k: int, only: tuple[str, ...], keep: Path | None) -> Iterator[System]:
@@ -66,72 +39,7 @@ def brute_force(name: str, vectors: Vectors, k: int, keep: Path | None) -> Syste
     from trainer.keras_compat import tf
 
     layer = tfrs.layers.factorized_top_k.BruteForce(k=k).index(tf.constant(vectors))
-    return System(name, True, [None], lambda _: _traced(lambda queries: layer(queries)[1], vectors))
-
-
-def our_exact(name: str, vectors: Vectors, k: int, keep: Path | None, dtype: Any = "float32") -> System:
-    """Exact search of an exported model."""
-    from trainer.indexes import exact
-    from trainer.indexes.table import VectorTable
-    from trainer.keras_compat import tf
-    from trainer.rules.permission import Permission
-
-    table = VectorTable(vectors, dtype)
-    popularity = tf.zeros([len(vectors)])
-
-    def search(queries: Any) -> Any:
-        rows = tf.shape(queries)[:1]
-        nothing = Permission(tf.fill(tf.concat([rows, [1]], axis=0), -1))
-        return exact.search(table, popularity, queries, tf.ones(rows, tf.bool), nothing, k)[1]
-
-    return System(name, dtype == "float32", [None], lambda _: _traced(search, vectors))
-
-
-def our_inverted_file(
-    name: str, vectors: Vectors, k: int, keep: Path | None, dtype: Any = "bfloat16"
-) -> System:
-    """Approximate search of an exported model, permissions and the exact second look included."""
-    from trainer.indexes import approximate
-    from trainer.indexes.choose import default_partitions
-    from trainer.indexes.inverted_file import InvertedFile
-    from trainer.indexes.table import VectorTable
-    from trainer.keras_compat import tf
-    from trainer.rules.permission import Permission
-
-    partitions = default_partitions(len(vectors))
-    table, parts = VectorTable(vectors), _partitions(vectors, partitions, dtype, keep)
-    popularity = tf.zeros([len(vectors)])
-    inverted_file = InvertedFile(parts, partitions)
-
-    def with_probes(probes: int) -> Search:
-        def search(queries: Any) -> Any:
-            inverted_file.probes = probes
-            rows = tf.shape(queries)[:1]
-            nothing = Permission(tf.fill(tf.concat([rows, [1]], axis=0), -1))
-            known = tf.ones(rows, tf.bool)
-            return approximate.search(inverted_file, table, popularity, queries, known, nothing, k)[1]
-
-        return _traced(search, vectors)
-
-    return System(name, False, ladder(4, partitions), with_probes)
-
-
-def _partitions(vectors: Vectors, count: int, dtype: Any, keep: Path | None) -> dict[str, Any]:
-    """A built inverted file; where the items are is kept."""
-    from trainer.indexes.inverted_file import build, empty, put
-
-    if keep is None:
-        return build(vectors, count, dtype)
-    file = keep.with_name("partitions.npz")
-    if not file.exists():
-        built = build(vectors, count, dtype)
-        np.savez(file, rows=built["rows"], centroids=built["centroids"])
-    with np.load(file) as kept:
-        rows, centroids = kept["rows"], kept["centroids"]
-    parts = empty(*rows.shape, vectors.shape[1], dtype)
-    taken = np.flatnonzero(rows >= 0)
-    put(parts, taken, vectors[rows.reshape(-1)[taken]])
-    return {"rows": rows, "centroids": centroids, **parts}
+    return System(name, True, [None], lambda _: traced(lambda queries: layer(queries)[1], vectors))
 
 
 def tfrs_scann(name: str, vectors: Vectors, k: int, keep: Path | None) -> System:
@@ -157,7 +65,7 @@ def tfrs_scann(name: str, vectors: Vectors, k: int, keep: Path | None) -> System
                 pre_reorder_num_neighbors=_reorder(k),
             )[0]
 
-        return _traced(search, vectors)
+        return traced(search, vectors)
 
     return System(name, False, ladder(4, leaves), with_leaves)
 
@@ -167,13 +75,19 @@ def scann_library(name: str, vectors: Vectors, k: int, keep: Path | None) -> Sys
     from scann.scann_ops.py import scann_ops_pybind
 
     leaves = _leaves(len(vectors))
-    searcher = (
-        scann_ops_pybind.builder(vectors, k, "dot_product")
-        .tree(leaves, leaves, training_sample_size=min(len(vectors), 250_000))
-        .score_ah(2, anisotropic_quantization_threshold=0.2)
-        .reorder(_reorder(k))
-        .build()
-    )
+    if keep is not None and keep.exists():
+        searcher = scann_ops_pybind.load_searcher(str(keep))
+    else:
+        searcher = (
+            scann_ops_pybind.builder(vectors, k, "dot_product")
+            .tree(leaves, leaves, training_sample_size=min(len(vectors), 250_000))
+            .score_ah(2, anisotropic_quantization_threshold=0.2)
+            .reorder(_reorder(k))
+            .build()
+        )
+        if keep is not None:
+            keep.mkdir()
+            searcher.serialize(str(keep))
 
     def with_leaves(searched: int) -> Search:
         def search(queries: Vectors) -> npt.NDArray[Any]:
@@ -215,12 +129,16 @@ def faiss_ivf(name: str, vectors: Vectors, k: int, keep: Path | None) -> System:
 
     width, lists = vectors.shape[1], max(1, round(len(vectors) ** 0.5))
     quantizer = faiss.IndexFlatIP(width)
-    index = faiss.IndexIVFFlat(quantizer, width, lists, faiss.METRIC_INNER_PRODUCT)
-    index.cp.seed = 0
-    index.train(
-        vectors[np.random.default_rng(0).choice(len(vectors), min(len(vectors), 64 * lists), replace=False)]
-    )
-    index.add(vectors)
+    if keep is not None and keep.exists():
+        index = faiss.read_index(str(keep))
+    else:
+        index = faiss.IndexIVFFlat(quantizer, width, lists, faiss.METRIC_INNER_PRODUCT)
+        index.cp.seed = 0
+        sample = np.random.default_rng(0).choice(len(vectors), min(len(vectors), 64 * lists), replace=False)
+        index.train(vectors[sample])
+        index.add(vectors)
+        if keep is not None:
+            faiss.write_index(index, str(keep))
 
     def with_probes(probes: int) -> Search:
         def search(queries: Vectors) -> npt.NDArray[Any]:
@@ -300,13 +218,6 @@ def usearch_graph(name: str, vectors: Vectors, k: int, keep: Path | None) -> Sys
     return System(name, False, ladder(k, 40 * k), with_width)
 
 
-def _traced(search: Callable[[Any], Any], vectors: Vectors) -> Search:
-    from trainer.keras_compat import tf
-
-    traced = tf.function(search, input_signature=[tf.TensorSpec([None, vectors.shape[1]], tf.float32)])
-    return lambda queries: np.asarray(traced(tf.constant(queries)).numpy())
-
-
 BUILDERS: dict[str, Callable[[str, Vectors, int, Path | None], System]] = {
     "TFRS BruteForce": brute_force,
     "exact": our_exact,
@@ -316,6 +227,7 @@ BUILDERS: dict[str, Callable[[str, Vectors, int, Path | None], System]] = {
     "inverted file, float32": lambda *given: our_inverted_file(*given, "float32"),
     "inverted file, int8": lambda *given: our_inverted_file(*given, "int8"),
     "TFRS ScaNN": tfrs_scann,
+    "scann": our_scann,
     "ScaNN": scann_library,
     "faiss flat": faiss_flat,
     "faiss IVF": faiss_ivf,

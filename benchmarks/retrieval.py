@@ -31,7 +31,8 @@ os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 import click
 import numpy as np
 import numpy.typing as npt
-from _retrieval_systems import BUILDERS, Search, System, systems
+from _retrieval_system import Search, System
+from _retrieval_systems import BUILDERS, systems
 from _retrieval_texts import clustered_data, encode, text_data
 
 K = 100
@@ -86,6 +87,27 @@ def contenders_of(
     return chosen
 
 
+def tuned(
+    system: System, queries: Vectors, truth: npt.NDArray[Any], targets: tuple[float, ...], keep: Path | None
+) -> list[Contender]:
+    """`contenders_of`, whose settings are kept; delete tuned.json after a change of a search."""
+    file = keep and keep / "tuned.json"
+    known = json.loads(file.read_text("utf-8")) if file and file.exists() else {}
+    kept = known.get(system.name)
+    if kept and set(kept["targets"]) >= set(targets):
+        return [
+            Contender(system, target, setting, system.search(setting), found)
+            for target, setting, found in kept["chosen"]
+            if target is None or target in targets
+        ]
+    chosen = contenders_of(system, queries, truth, targets)
+    if file:
+        settings = [[each.target, each.setting, each.found] for each in chosen]
+        known[system.name] = {"targets": targets, "chosen": settings}
+        file.write_text(json.dumps(known, indent=1), encoding="utf-8")
+    return chosen
+
+
 def true_lists(vectors: Vectors, queries: Vectors) -> npt.NDArray[Any]:
     """Int [M, k] rows of the best items."""
     parts = []
@@ -93,6 +115,16 @@ def true_lists(vectors: Vectors, queries: Vectors) -> npt.NDArray[Any]:
         scores = queries[start : start + 64] @ vectors.T
         parts.append(np.argpartition(-scores, K - 1, axis=1)[:, :K])
     return np.concatenate(parts)
+
+
+def _truth(vectors: Vectors, queries: Vectors, keep: Path | None) -> npt.NDArray[Any]:
+    file = keep and keep / "truth.npy"
+    if file and file.exists():
+        return np.asarray(np.load(file))
+    truth = true_lists(vectors, queries)
+    if file:
+        np.save(file, truth)
+    return truth
 
 
 def data_of(
@@ -219,11 +251,11 @@ def main(
         for width in dims:
             folder = keep and keep / f"{count}x{width}"
             vectors, queries, made_of = data_of(texts_in, movielens, count, width, folder)
-            truth, floor = true_lists(vectors, queries), floor_ms(vectors, rounds)
+            truth, floor = _truth(vectors, queries, folder), floor_ms(vectors, rounds)
             contenders = []
             for system in systems(vectors, K, only, folder):
                 began = time.perf_counter()
-                contenders += contenders_of(system, queries, truth, recalls)
+                contenders += tuned(system, queries, truth, recalls, folder)
                 print(f"{system.name}: tuned in {time.perf_counter() - began:.1f} s", flush=True)
             for batch in batches:
                 measure(contenders, queries, batch, rounds, seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -92,7 +93,7 @@ def export(
         made = _Made.of(config, bench)
         search = _save(config, bench, made, facts, folder)
         console.print("Checking ops and signatures ...")
-        findings = check_lint(folder, config.export.serving_release)
+        findings = check_lint(folder, config.export.serving_release, config.export.server_ops)
         console.print("Loading it in a fresh process and comparing its answers with the live model ...")
         _verify(config, bench, made, facts, search, folder)
     if check:
@@ -133,6 +134,7 @@ def _facts(
         "catalogue_size": len(bench.preparation.catalogue),
         "trained_items": bench.preparation.catalogue.trained,
         "serving_release": config.export.serving_release,
+        "server_ops": list(config.export.server_ops),
         "rules": list(contract.RULES),
         "rule_window": rule_window(config.train.ranking.candidates, config.export.k),
         "variant_feature": config.export.variant_feature,
@@ -189,7 +191,7 @@ def _save(
         catalogue.counts,
         item_categories(bench),
         variants=made.variants,
-        inverted_file=search.inverted_file,
+        finder=search.finder,
         id_rows=bench.model.known_catalogue.inputs[ID].numpy(),
     )
     served = ServingModel(
@@ -244,13 +246,13 @@ def _max_history(config: ProjectConfig) -> int:
     return config.export.max_history or config.train.model.history.max_length
 
 
-def check_lint(folder: Path, release: str) -> list[Finding]:
+def check_lint(folder: Path, release: str, besides: Sequence[str] = ()) -> list[Finding]:
     """Refuses a graph that the server could not load or batch, and returns the findings that are no errors.
 
     Raises:
         ExportError: with every finding that is an error.
     """
-    findings = lint(folder, release)
+    findings = lint(folder, release, besides)
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
         listed = "\n".join(f"  {finding}" for finding in errors)
@@ -270,6 +272,6 @@ def _verify(
     def agreement(where: str, signature: str, expected: Arrays, came: Arrays) -> None:
         check_agreement(where, expected, came, config.export.index.min_recall, scores=signature == "retrieve")
 
-    check_lists = None if search.inverted_file is None else agreement
+    check_lists = None if search.finder is None else agreement
     item_ids = bench.preparation.catalogue.item_ids
     verify(live, made.probes, made.inputs, facts, folder, item_ids, check_lists)

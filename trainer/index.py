@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.indexes import approximate, exact
-from trainer.indexes.inverted_file import InvertedFile
+from trainer.indexes.approximate import Finder
+from trainer.indexes.scann import Scann
 from trainer.indexes.table import VectorTable, variable
 from trainer.keras_compat import tf
 from trainer.rules.permission import Permission
@@ -31,7 +32,7 @@ class ItemIndex(tf.Module):  # type: ignore[misc]
         counts: int64 [N] training events an item; the order of the most popular items.
         categories: [N] the categories of each item, over all category features.
         variants: int64 [N] variant groups, -1 = alone (see `trainer.rules.variants`); None = all are alone.
-        inverted_file: Finds candidates; None = every item is scored.
+        finder: Finds candidates; None = every item is scored.
         id_rows: int32 [N] the ID embedding of each item, 0 = it has none; None = no item has one.
 
     Raises:
@@ -45,7 +46,7 @@ class ItemIndex(tf.Module):  # type: ignore[misc]
         counts: npt.NDArray[np.int64],
         categories: Sequence[Sequence[str]],
         variants: npt.NDArray[np.int64] | None = None,
-        inverted_file: InvertedFile | None = None,
+        finder: Finder | None = None,
         id_rows: npt.NDArray[np.int32] | None = None,
     ) -> None:
         super().__init__(name="item_index")
@@ -56,7 +57,9 @@ class ItemIndex(tf.Module):  # type: ignore[misc]
         for row, values in enumerate(categories):
             table[row, : len(values)] = [rows[value] for value in values]
         self.vectors = vectors
-        self.inverted_file = inverted_file
+        # Its name is part of the paths of its variables.
+        self.scann = finder if isinstance(finder, Scann) else None
+        self.inverted_file = None if self.scann is not None else finder
         self.scale = variable(np.log1p(counts).astype(np.float32), "item_scale")
         self.categories = variable(table, "item_categories")
         alone = np.full(len(item_ids), ALONE, np.int64)
@@ -108,9 +111,10 @@ class ItemIndex(tf.Module):  # type: ignore[misc]
             [B, count] rows.
         """
         scale = tf.convert_to_tensor(self.scale)
-        if self.inverted_file is None:
+        finder = self.scann or self.inverted_file
+        if finder is None:
             return exact.search(self.vectors, scale, queries, known, permission, count)
-        return approximate.search(self.inverted_file, self.vectors, scale, queries, known, permission, count)
+        return approximate.search(finder, self.vectors, scale, queries, known, permission, count)
 
     def best(self, scores: Any, k: int) -> tuple[Any, Any]:
         """float32 [B, k] scores and int32 [B, k] rows of the best items, padded with -inf."""

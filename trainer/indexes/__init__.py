@@ -1,1 +1,1 @@
-"""The searches that an exported model may use: exact, or an inverted file; how they are stored, built and updated."""
+"""The searches of an exported model: exact, by an inverted file or by ScaNN; how they are stored, built and updated."""

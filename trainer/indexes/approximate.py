@@ -1,4 +1,4 @@
-"""Search by inverted file with the guarantees of an exact search: permissions hold, and lists are full.
+"""Search by an inverted file or by ScaNN with the guarantees of an exact search: permissions hold, and lists are full.
 
 More candidates are fetched than asked for, scored exactly, and what may not be returned is dropped. A row that keeps
 too few, because much is excluded or filtered, is searched exactly; so is a row of which nothing is known.
@@ -6,12 +6,11 @@ too few, because much is excluded or filtered, is searched exactly; so is a row 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from trainer.indexes import exact
-from trainer.indexes.inverted_file import InvertedFile
 from trainer.indexes.table import VectorTable
 from trainer.keras_compat import tf
 from trainer.rules.permission import Permission
@@ -20,31 +19,48 @@ OVERSAMPLING = 4
 """Candidates for each place of a list. A filter that keeps fewer than every fourth of them makes the search exact."""
 
 
+class Finder(Protocol):
+    """What finds candidates.
+
+    Attributes:
+        probes: How many partitions it reads for a query.
+    """
+
+    probes: int
+
+    @property
+    def rounds(self) -> bool:
+        """Whether its scores are of vectors that are kept otherwise than they were given."""
+
+    def candidates(self, queries: Any, count: Any) -> tuple[Any, Any]:
+        """See `trainer.indexes.inverted_file.InvertedFile.candidates`."""
+
+
 def search(
-    inverted_file: InvertedFile,
+    finder: Finder,
     table: VectorTable,
     popularity: Any,
     queries: Any,
     known: Any,
     permission: Permission,
-    count: int,
+    count: Any,
 ) -> tuple[Any, Any]:
-    """The best items for each query, as far as the inverted file finds them.
+    """The best items for each query, as far as the finder finds them.
 
     Args:
-        inverted_file: Finds candidates.
+        finder: Finds candidates.
         table: Scores them.
         popularity: float32 [N] scores for the rows of which nothing is known.
         queries: float32 [B, D].
         known: bool [B].
         permission: What may be returned.
-        count: Length of the lists.
+        count: Length of the lists, an int or an int32 scalar.
 
     Returns:
         float32 [B, count] exact scores, best first, -inf only once no item is left that may be returned; int32
         [B, count] rows.
     """
-    scores, rows = best_candidates(inverted_file, table, queries, permission, count)
+    scores, rows = best_candidates(finder, table, queries, permission, count)
     wanting = tf.where(~known | tf.reduce_any(tf.math.is_inf(scores), axis=1))
 
     def searched_exactly() -> tuple[Any, Any]:
@@ -66,11 +82,11 @@ def search(
 
 
 def best_candidates(
-    inverted_file: InvertedFile, table: VectorTable, queries: Any, permission: Permission, count: int
+    finder: Finder, table: VectorTable, queries: Any, permission: Permission, count: Any
 ) -> tuple[Any, Any]:
     """The best permitted candidates by exact scores: float32 [B, count], -inf where none, and int32 [B, count] rows."""
-    scores, rows = inverted_file.candidates(queries, OVERSAMPLING * count)
-    if inverted_file.rounds or table.rounds:
+    scores, rows = finder.candidates(queries, OVERSAMPLING * count)
+    if finder.rounds or table.rounds:
         scores = tf.linalg.matvec(table.gather(rows), queries)
     scores = tf.where(permission.allows(rows), scores, np.float32(-np.inf))
     best = tf.math.top_k(scores, k=count)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from trainer.errors import ExportError
-from trainer.indexes import exact
-from trainer.indexes.approximate import best_candidates
+from trainer.indexes import exact, scann
+from trainer.indexes.approximate import Finder, best_candidates
 from trainer.indexes.inverted_file import InvertedFile, build
-from trainer.indexes.recall import Rows, least_scores, recall, rows_of
+from trainer.indexes.probes import fewest_probes
+from trainer.indexes.recall import Rows, recall, rows_of, true_lists
 from trainer.indexes.settings import IndexConfig
 from trainer.indexes.storage import Vectors
 from trainer.indexes.table import VectorTable
 from trainer.keras_compat import tf
 from trainer.rules.permission import Permission
+
+_FEWEST_LEAVES = 4
+_FINER = 6  # a sixth more partitions, as long as recall is too low
 
 
 @dataclass(frozen=True)
@@ -25,12 +29,12 @@ class Search:
 
     Attributes:
         table: The item vectors.
-        inverted_file: None for exact search.
+        finder: Finds candidates; None for exact search.
         facts: What serving.json says of it.
     """
 
     table: VectorTable
-    inverted_file: InvertedFile | None
+    finder: Finder | None
     facts: dict[str, Any]
 
 
@@ -57,25 +61,22 @@ def build_search(vectors: Vectors, queries: Callable[[], Vectors], k: int, confi
             "The index cannot be measured: the test split has no two histories. Set export.index.kind = 'exact' and "
             "export.index.vectors = 'float32', which need no measuring."
         )
-    least = least_scores(vectors, asked, k)
+    scores, best = true_lists(vectors, asked, k)
 
     def measured(half: slice) -> float:
-        return recall(_searcher(table, inverted_file, k), vectors, asked[half], least[half], k)
+        return recall(_searcher(table, finder, k), vectors, asked[half], scores[half, 0], k)
 
-    inverted_file: InvertedFile | None = None
-    if kind == "inverted_file":
-        partitions = min(config.partitions or default_partitions(len(vectors)), len(vectors))
-        inverted_file = InvertedFile(build(vectors, partitions, config.table), config.probes or partitions)
+    half = slice(0, None, 2)
+    finder: Finder | None = None
+    if kind != "exact":
+        make = _scann if kind == "scann" else _inverted_file
+        finder, partitions = make(vectors, config, asked[half], best[half])
         if config.probes is None:
-            for probes in _ladder(partitions):
-                inverted_file.probes = probes
-                if measured(slice(0, None, 2)) >= config.target_recall:
-                    break
-        facts |= {
-            "partitions": partitions,
-            "probes": min(inverted_file.probes, partitions),
-            "table": config.table,
-        }
+            while finder.probes < partitions and measured(half) < config.target_recall:
+                finder.probes = min(partitions, finder.probes + max(1, finder.probes // _FINER))
+        facts |= {"partitions": partitions, "probes": min(finder.probes, partitions)}
+    if kind == "inverted_file":
+        facts |= {"table": config.table}
     found = measured(slice(1, None, 2))
     if found < config.min_recall:
         raise ExportError(
@@ -83,7 +84,7 @@ def build_search(vectors: Vectors, queries: Callable[[], Vectors], k: int, confi
             f"than export.index.min_recall = {config.min_recall}. Raise export.index.probes or target_recall, keep "
             "vectors with more bits, or set kind = 'exact'."
         )
-    return Search(table, inverted_file, {**facts, "recall": round(found, 4), "queries": len(asked) // 2})
+    return Search(table, finder, {**facts, "recall": round(found, 4), "queries": len(asked) // 2})
 
 
 def default_partitions(items: int) -> int:
@@ -91,25 +92,29 @@ def default_partitions(items: int) -> int:
     return max(1, round(2 * math.sqrt(items)))
 
 
-def _ladder(partitions: int) -> Iterator[int]:
-    """4, 6, 8, 12, 16, 24, ... up to all partitions."""
-    step = 4
-    while step < partitions:
-        yield step
-        if step * 3 // 2 < partitions:
-            yield step * 3 // 2
-        step *= 2
-    yield partitions
+def _inverted_file(
+    vectors: Vectors, config: IndexConfig, asked: Vectors, best: Rows
+) -> tuple[InvertedFile, int]:
+    partitions = min(config.partitions or default_partitions(len(vectors)), len(vectors))
+    parts = build(vectors, partitions, config.table)
+    probes = config.probes or fewest_probes(parts, asked, best, config.target_recall)
+    return InvertedFile(parts, probes), partitions
 
 
-def _searcher(table: VectorTable, inverted_file: InvertedFile | None, k: int) -> Callable[[Vectors], Rows]:
+def _scann(vectors: Vectors, config: IndexConfig, asked: Vectors, best: Rows) -> tuple[scann.Scann, int]:
+    del asked, best  # where its partitions lie only ScaNN knows
+    leaves = min(config.partitions or scann.default_leaves(len(vectors)), len(vectors))
+    return scann.Scann(scann.build(vectors, leaves), min(config.probes or _FEWEST_LEAVES, leaves)), leaves
+
+
+def _searcher(table: VectorTable, finder: Finder | None, k: int) -> Callable[[Vectors], Rows]:
     """The search as the served graph does it for rows without any rule."""
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32)])  # type: ignore[untyped-decorator]
     def search(queries: Any) -> Any:
         nothing = Permission(tf.fill([tf.shape(queries)[0], 1], -1))
-        if inverted_file is not None:
-            return best_candidates(inverted_file, table, queries, nothing, k)
+        if finder is not None:
+            return best_candidates(finder, table, queries, nothing, k)
         known = tf.ones(tf.shape(queries)[:1], tf.bool)
         return exact.search(table, tf.zeros([table.size()]), queries, known, nothing, k)
 

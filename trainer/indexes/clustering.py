@@ -52,3 +52,19 @@ def means(vectors: Vectors, members: npt.NDArray[np.int64], centroids: Vectors) 
         sums[found] += np.add.reduceat(np.asarray(vectors[rows], np.float64)[order], starts, axis=0)
     filled = counts[:, np.newaxis] > 0
     return np.where(filled, sums / np.maximum(counts, 1)[:, np.newaxis], centroids).astype(np.float32)
+
+
+def variances(vectors: Vectors, members: npt.NDArray[np.int64], centroids: Vectors) -> Vectors:
+    """float32 [P, D] how far each partition's vectors lie from its centroid, squared, in each dimension on average.
+
+    Arguments as in `means`.
+    """
+    sums = np.zeros(centroids.shape, np.float64)
+    for rows in blocks(len(vectors), _BLOCK):
+        own = members[rows]
+        apart = np.square(np.asarray(vectors[rows], np.float32) - centroids[own])
+        order = np.argsort(own, kind="stable")
+        found, starts = np.unique(own[order], return_index=True)
+        sums[found] += np.add.reduceat(apart[order], starts, axis=0, dtype=np.float64)
+    counts = np.bincount(members, minlength=len(centroids))
+    return (sums / np.maximum(counts, 1)[:, np.newaxis]).astype(np.float32)

@@ -19,11 +19,13 @@ from trainer.top_k import exact_top_k
 
 _AT_ONCE = 2**21
 """Numbers that a block may hold: 8 MB of float32."""
-_CHUNK = 32
+_LEAST_AT_ONCE, _LEAST_BLOCKS = 2**19, 8
+"""Smaller catalogues are cut into smaller blocks, down to 2 MB, so that several cores find some to work on."""
+_CHUNK = 16
 
 
 def search(
-    table: VectorTable, popularity: Any, queries: Any, known: Any, permission: Permission, count: int
+    table: VectorTable, popularity: Any, queries: Any, known: Any, permission: Permission, count: Any
 ) -> tuple[Any, Any]:
     """The best items for each query.
 
@@ -33,7 +35,7 @@ def search(
         queries: float32 [B, D].
         known: bool [B].
         permission: What may be returned.
-        count: Length of the lists.
+        count: Length of the lists, an int or an int32 scalar.
 
     Returns:
         float32 [B, count] scores, best first, padded with -inf; int32 [B, count] rows, the lower first among equals.
@@ -44,14 +46,20 @@ def search(
     return tuple(
         tf.cond(
             large & plain,
-            lambda: _in_blocks(table, queries, permission.unfiltered(), count, _AT_ONCE // width),
+            lambda: _in_blocks(table, queries, permission.unfiltered(), count, _block(table.size(), width)),
             lambda: _at_once(table, popularity, queries, known, permission, count),
         )
     )
 
 
+def _block(items: Any, width: Any) -> Any:
+    """How many items are scored at once, each of which takes `width` numbers; int32 scalar."""
+    most, least = _AT_ONCE // width, _LEAST_AT_ONCE // width
+    return tf.minimum(most, tf.maximum(least, items // _LEAST_BLOCKS))
+
+
 def _at_once(
-    table: VectorTable, popularity: Any, queries: Any, known: Any, permission: Permission, count: int
+    table: VectorTable, popularity: Any, queries: Any, known: Any, permission: Permission, count: Any
 ) -> tuple[Any, Any]:
     scores = table.scores(queries)
     scores = tf.cond(
@@ -61,7 +69,7 @@ def _at_once(
 
 
 def _in_blocks(
-    table: VectorTable, queries: Any, permission: Permission, count: int, size: Any
+    table: VectorTable, queries: Any, permission: Permission, count: Any, size: Any
 ) -> tuple[Any, Any]:
     """For rows without filters of which something is known; `size` items at a time."""
     size = tf.maximum(size // _CHUNK, 1) * _CHUNK
@@ -95,7 +103,7 @@ def _maxima(table: VectorTable, queries: Any, excluded: Any, size: Any) -> Any:
 
     found = tf.TensorArray(tf.float32, -(-items // size), infer_shape=False, element_shape=[None, None])
     _, found = tf.while_loop(
-        lambda start, _: start < items, block, (tf.constant(0), found), parallel_iterations=1
+        lambda start, _: start < items, block, (tf.constant(0), found), parallel_iterations=2
     )
     return tf.transpose(found.concat())
 

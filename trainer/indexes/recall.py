@@ -16,8 +16,8 @@ Rows = npt.NDArray[np.int32]
 Search = Callable[[Vectors], Rows]
 
 
-def least_scores(vectors: Vectors, queries: Vectors, k: int) -> Vectors:
-    """The score of the k-th best item of each query.
+def true_lists(vectors: Vectors, queries: Vectors, k: int) -> tuple[Vectors, Rows]:
+    """The k best items of each query, the last one first, the others in no order.
 
     Args:
         vectors: float32 [N, D]; may be memory-mapped, since it is read in blocks.
@@ -25,17 +25,20 @@ def least_scores(vectors: Vectors, queries: Vectors, k: int) -> Vectors:
         k: Length of the list; of a smaller catalogue the last one counts.
 
     Returns:
-        float32 [M].
+        float32 [M, k] scores and int32 [M, k] rows.
     """
     k = min(k, len(vectors))
-    best = [np.full(k, -np.inf, np.float32)] * len(queries)
+    best = np.full((len(queries), k), -np.inf, np.float32)
+    places = np.full((len(queries), k), -1, np.int32)
     for rows in blocks(len(vectors), _BLOCK):
         scores = queries @ np.asarray(vectors[rows], np.float32).T
         for number, row in enumerate(scores):
-            # All that may still matter, which after the first block is little.
-            found = np.concatenate([best[number], row[row > best[number][0]]])
-            best[number] = np.partition(found, len(found) - k)[-k:]
-    return np.asarray([found[0] for found in best], np.float32)
+            better = np.flatnonzero(row > best[number, 0])  # after the first block few
+            found = np.concatenate([best[number], row[better]])
+            place = np.concatenate([places[number], rows.start + better.astype(np.int32)])
+            kept = np.argpartition(found, len(found) - k)[-k:]
+            best[number], places[number] = found[kept], place[kept]
+    return best, places
 
 
 def recall(search: Search, vectors: Vectors, queries: Vectors, least: Vectors, k: int) -> float:
@@ -47,7 +50,7 @@ def recall(search: Search, vectors: Vectors, queries: Vectors, least: Vectors, k
         search: int32 [B, k] rows of float32 [B, D] queries; -1 = none.
         vectors: float32 [N, D].
         queries: float32 [M, D].
-        least: float32 [M], see `least_scores`.
+        least: float32 [M], the score of the k-th best item of each query, see `true_lists`.
         k: Length of the list.
     """
     hits = 0

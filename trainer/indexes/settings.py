@@ -9,23 +9,27 @@ from pydantic import Field, model_validator
 from trainer.indexes.storage import Dtype
 from trainer.train_config import Closed
 
+_LEAST = {"exact": 0, "inverted_file": 1, "scann": 16}
+"""Items that a kind can be built of; below it is exact. ScaNN needs as many as its codes have values."""
+
 
 class IndexConfig(Closed):
-    """Exact search, or an inverted file that reads a few partitions of the catalogue for each query."""
+    """Exact search, or one that reads a few partitions of the catalogue for each query."""
 
-    kind: Literal["auto", "exact", "inverted_file"] = "auto"
-    """auto: exact for catalogues below `approximate_from` items, an inverted file from there on."""
+    kind: Literal["auto", "exact", "inverted_file", "scann"] = "auto"
+    """auto: exact for catalogues below `approximate_from` items, an inverted file from there on. scann needs a server
+    with ScaNN's ops, see `export.server_ops`."""
     approximate_from: int = Field(200_000, ge=1)
     """Items from which `auto` takes an inverted file; below, reading everything costs about as little."""
     vectors: Dtype = "float32"
     """How the item vectors are kept: bfloat16 takes half, int8 a quarter of the memory; both round, also what the
     towers read of a history. serving.json has the recall against the vectors as they were."""
     partitions: int | None = Field(None, ge=1)
-    """Partitions of the inverted file; by default twice the square root of the number of items."""
+    """By default twice the square root of the number of items for the inverted file, and the square root for ScaNN."""
     table: Dtype = "bfloat16"
     """How the inverted file keeps its copy of the vectors; candidates are scored again with `vectors`."""
     probes: int | None = Field(None, ge=1)
-    """Partitions read for a query; by default the fewest of 4, 6, 8, 12, 16, ... that reach `target_recall`."""
+    """Partitions read for a query; by default the fewest that reach `target_recall`."""
     target_recall: float = Field(0.95, gt=0, le=1)
     """What `probes` is chosen for, measured on one half of the held-out queries."""
     min_recall: float = Field(0.9, ge=0, le=1)
@@ -42,8 +46,8 @@ class IndexConfig(Closed):
             )
         return self
 
-    def kind_for(self, items: int) -> Literal["exact", "inverted_file"]:
-        """The kind for a catalogue of some size; an inverted file needs at least one item."""
+    def kind_for(self, items: int) -> Literal["exact", "inverted_file", "scann"]:
+        """The kind for a catalogue of some size; partitions need at least one item."""
         if self.kind == "auto":
             return "inverted_file" if items >= self.approximate_from else "exact"
-        return "exact" if items == 0 else self.kind
+        return "exact" if items < _LEAST[self.kind] else self.kind

@@ -27,9 +27,17 @@ _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
     type=click.Choice(releases()),
     help="The release of TensorFlow Serving that will load the model.",
 )
+@click.option(
+    "--server-op",
+    "server_ops",
+    multiple=True,
+    help="An op that the server has beside those of its release; NAME> stands for all of a namespace, such as Scann>.",
+)
 @click.option("--strict", is_flag=True, help="Fail on warnings too.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as one JSON list.")
-def lint_model(directory: Path, serving: str, strict: bool, as_json: bool) -> None:
+def lint_model(
+    directory: Path, serving: str, server_ops: tuple[str, ...], strict: bool, as_json: bool
+) -> None:
     """Check whether a stock TensorFlow Serving loads and batches a SavedModel.
 
     DIRECTORY is any SavedModel, not only one of `twotower export`, or holds versions of a model, of which the newest
@@ -38,7 +46,7 @@ def lint_model(directory: Path, serving: str, strict: bool, as_json: bool) -> No
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # machines without a GPU need not hear about it
     folder = _newest_version(directory)
     try:
-        findings = lint(folder, serving)
+        findings = lint(folder, serving, server_ops)
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
     if as_json:

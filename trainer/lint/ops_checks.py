@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from trainer.lint.findings import Finding
@@ -44,15 +44,25 @@ def unregistered_ops(saved_model_dir: Path | str, serving: str = "2.20") -> list
     return sorted(_unregistered(read_saved_model(Path(saved_model_dir)), serving))
 
 
-def check_registered(model: SavedModel, serving: str) -> Iterator[Finding]:
-    """Every op is registered by the server."""
+def check_registered(model: SavedModel, serving: str, besides: Sequence[str] = ()) -> Iterator[Finding]:
+    """Every op is registered by the server, by its release or besides."""
     for op, nodes in sorted(_unregistered(model, serving).items()):
+        if any(op == name or (name.endswith(">") and op.startswith(name)) for name in besides):
+            yield Finding(
+                "note",
+                "added-op",
+                _places(nodes),
+                f"TensorFlow Serving {serving} has no op {op!r} of its own; only a server that was built with it loads "
+                "the model.",
+            )
+            continue
         yield Finding(
             "error",
             "unregistered-op",
             _places(nodes),
             f"TensorFlow Serving {serving} has no op {op!r}: it does not load the model, or fails its "
-            "requests. Compose it from ops of core TensorFlow, or serve with a release that has it.",
+            "requests. Compose it from ops of core TensorFlow, or serve with a release that has it. If your server was "
+            "built with it, say so: export.server_ops, or --server-op.",
         )
 
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from trainer.errors import ExportError
 from trainer.indexes.choose import build_search, default_partitions
-from trainer.indexes.recall import least_scores, recall
+from trainer.indexes.recall import recall, true_lists
 from trainer.indexes.settings import IndexConfig
 
 RNG = np.random.default_rng(0)
@@ -27,7 +27,7 @@ def built(**settings):
 
 def test_small_catalogues_are_searched_exactly():
     search = build_search(VECTORS, never, 10, IndexConfig())
-    assert search.inverted_file is None
+    assert search.finder is None
     assert search.facts == {"kind": "exact", "vectors": "float32", "recall_k": 10, "recall": 1.0}
 
 
@@ -75,7 +75,7 @@ def test_settings_that_would_always_be_refused():
 def test_recall_counts_equal_scores_as_found():
     vectors = np.asarray([[3], [2], [2], [1]], np.float32)
     queries = np.ones((1, 1), np.float32)
-    least = least_scores(vectors, queries, 2)
+    least = true_lists(vectors, queries, 2)[0][:, 0]
     assert least.tolist() == [2]
     for rows, found in (([0, 1], 1.0), ([0, 2], 1.0), ([0, 3], 0.5), ([3, -1], 0.0)):
         answer = np.asarray([rows], np.int32)
@@ -85,4 +85,6 @@ def test_recall_counts_equal_scores_as_found():
 def test_the_least_score_is_found_across_blocks(monkeypatch):
     monkeypatch.setattr("trainer.indexes.recall._BLOCK", 100)
     expected = -np.sort(-(QUERIES @ VECTORS.T), axis=1)[:, 9]
-    np.testing.assert_allclose(least_scores(VECTORS, QUERIES, 10), expected, rtol=1e-5)
+    scores, rows = true_lists(VECTORS, QUERIES, 10)
+    np.testing.assert_allclose(scores[:, 0], expected, rtol=1e-5)
+    np.testing.assert_array_equal(np.sort(rows), np.sort(np.argsort(-(QUERIES @ VECTORS.T), axis=1)[:, :10]))

@@ -41,6 +41,32 @@ def test_ops_of_a_newer_tf_text_are_named_for_older_servers(save):
     assert "in function __inference" in finding.where
 
 
+@pytest.mark.parametrize(
+    ("besides", "severity"), [((), "error"), (("Halve",), "note"), (("Half>",), "error")]
+)
+def test_ops_that_a_server_has_besides_are_only_noted(tmp_path, besides, severity):
+    graph = meta_graph_pb2.MetaGraphDef()
+    graph.meta_info_def.tags.append("serve")
+    graph.graph_def.node.add(name="a", op="Halve")
+    (finding,) = (
+        each for each in lint(write_graph(tmp_path, graph), besides=besides) if "'Halve'" in each.message
+    )
+    assert finding.severity == severity
+    assert finding.check == ("unregistered-op" if severity == "error" else "added-op")
+
+
+def test_a_namespace_stands_for_all_of_its_ops(tmp_path):
+    graph = meta_graph_pb2.MetaGraphDef()
+    graph.meta_info_def.tags.append("serve")
+    for op in ("Scann>ScannSearch", "Scann", "Scanner>X"):
+        graph.graph_def.node.add(name=op.replace(">", "_"), op=op)
+    folder = write_graph(tmp_path, graph)
+    assert {finding.where for finding in found(folder, besides=("Scann>",))["unregistered-op"]} == {
+        "Scann",
+        "Scanner_X",
+    }
+
+
 def test_ops_of_functions_that_no_signature_calls_count(save):
     module = tf.Module()
     module.unused = tf.function(trim, input_signature=[BATCH])
