@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from trainer.keras_compat import keras
+from trainer.precision import Dense
 
 FusionKind = Literal["concatenate", "gate", "attention", "add"]
 
@@ -37,7 +38,7 @@ class Fusion(keras.layers.Layer):  # type: ignore[misc]
             projection = (
                 keras.layers.Identity()
                 if plain
-                else keras.layers.Dense(self.width, use_bias=False, name=f"projection_{index}")
+                else Dense(self.width, use_bias=False, name=f"projection_{index}")
             )
             projection.build((None, shape[-1]))
             self._projections.append(projection)
@@ -45,9 +46,9 @@ class Fusion(keras.layers.Layer):  # type: ignore[misc]
         self._drop = keras.layers.Dropout(self.dropout)
         self._merge: Any = None
         if self.kind == "concatenate":
-            self._merge = keras.layers.Dense(self.width, name="merge")
+            self._merge = Dense(self.width, name="merge")
         elif self.kind == "gate":
-            self._merge = keras.layers.Dense(count * self.width, activation="sigmoid", name="gate")
+            self._merge = Dense(count * self.width, activation="sigmoid", name="gate")
         if self._merge is not None:
             self._merge.build((None, count * self.width))
         if self.kind == "attention":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,13 +24,43 @@ def steps_per_epoch(windows: Windows, config: TrainConfig) -> int:
     return -(-len(windows) // config.batch_size)
 
 
+@dataclass(frozen=True)
+class Part:
+    """Which rows of each batch a process gives to whom.
+
+    Attributes:
+        padded: Whether the last batch of an epoch is filled up with windows without events, so that all have one shape.
+        worker: Number of the process.
+        workers: How many there are; each has an equal part of the rows of every batch.
+        replicas: Among how many devices of its own a process divides them; a batch comes as so many elements.
+    """
+
+    padded: bool = False
+    worker: int = 0
+    workers: int = 1
+    replicas: int = 1
+
+
 def training_batches(
-    preparation: Preparation, sequences: Sequences, windows: Windows, config: TrainConfig, first_epoch: int
+    preparation: Preparation,
+    sequences: Sequences,
+    windows: Windows,
+    config: TrainConfig,
+    first_epoch: int,
+    part: Part = Part(),
 ) -> Any:
     """Batches of all epochs from `first_epoch` on.
 
     The order of an epoch depends on the seed and the number of the epoch alone, so a resumed run sees what an
-    uninterrupted one would have seen.
+    uninterrupted one would have seen, and all processes see the same.
+
+    Args:
+        preparation: Features of users, numbers of event types.
+        sequences: The training split.
+        windows: Cut from it.
+        config: Batch size, seed, what the model reads.
+        first_epoch: Number of the first epoch.
+        part: What of each batch.
 
     Returns:
         A tf.data.Dataset of what `TwoTowerModel.train_step` takes.
@@ -41,21 +72,35 @@ def training_batches(
     owners = tf.constant(windows.sequence)
 
     def batch(rows: Any) -> dict[str, Any]:
-        places = tf.gather(positions, rows)
-        out = {"predicted": tf.gather(predicted, rows)}
+        real, rows = rows >= 0, tf.maximum(rows, 0)
+        places = tf.where(real[:, tf.newaxis], tf.gather(positions, rows), -1)
+        out = {"predicted": tf.gather(predicted, rows) & real[:, tf.newaxis]}
         for name, (values, padding) in columns.items():
             out[name] = tf.where(places >= 0, tf.gather(values, tf.maximum(places, 0)), padding)
         if users:
             out["user"] = {name: tf.gather(value, tf.gather(owners, rows)) for name, value in users.items()}
         return out
 
+    steps, size = steps_per_epoch(windows, config), config.batch_size
+    rows_of_one = size // (part.workers * part.replicas)
+
     def epoch(number: Any) -> Any:
         seed = tf.stack([tf.constant(config.seed, tf.int64), number])
         order = tf.random.experimental.stateless_shuffle(tf.range(len(windows), dtype=tf.int64), seed=seed)
-        return tf.data.Dataset.from_tensor_slices(order).batch(config.batch_size)
+        if part.padded:
+            order = tf.pad(order, [[0, steps * size - len(windows)]], constant_values=-1)
 
-    epochs = tf.data.Dataset.range(first_epoch, config.epochs)
-    return epochs.flat_map(epoch).map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)
+        def element(index: Any) -> dict[str, Any]:
+            first = part.worker * part.replicas + index % part.replicas
+            start = index // part.replicas * size + first * rows_of_one
+            rows = order[start : start + rows_of_one]
+            return batch(tf.ensure_shape(rows, [rows_of_one]) if part.padded else rows)
+
+        return tf.data.Dataset.range(steps * part.replicas).map(
+            element, num_parallel_calls=2, deterministic=True
+        )
+
+    return tf.data.Dataset.range(first_epoch, config.epochs).flat_map(epoch).prefetch(4)
 
 
 def _columns(

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from trainer.config import TrainConfig
+from trainer.distribution import replicas
 from trainer.features import FeatureSpecs
 from trainer.item_tower import TEXT, ItemTower
 from trainer.keras_compat import keras, tf
 from trainer.query_tower import QueryTower
 from trainer.ranking_head import RankingHead
 from trainer.retrieval_loss import RetrievalLoss
-from trainer.sampling import Candidates, candidate_set, choose_queries, hard_negatives
+from trainer.sampling import Candidates, candidate_set, hard_negatives
+from trainer.step_queries import StepQueries
 from trainer.tasks import RankingTask
 from trainer.text_modes.rows import TextRows
 from trainer.text_modes.tower import TextTower
@@ -121,6 +123,7 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         )
         for part in (self.item_tower, self.query_tower, self.ranking_head):
             part.build(None)
+        self.ranking_head.trainable = self._ranks
         self.text_projection = self._learned_projection()
         self._log_temperature = self._learned_temperature()
         self.built = True
@@ -170,9 +173,13 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         return {
             "retrieval_loss": retrieval.weight,
             **(adversarial if retrieval.adversarial_weight else {}),
-            "ranking_loss": ranking.weight,
-            "value_loss": ranking.value_weight,
+            **({"ranking_loss": ranking.weight, "value_loss": ranking.value_weight} if self._ranks else {}),
         }
+
+    @property
+    def _ranks(self) -> bool:
+        """Whether the ranking head learns; without it a step is a good deal cheaper."""
+        return bool(self.config.ranking.weight or self.config.ranking.value_weight)
 
     @property
     def metrics(self) -> list[Any]:
@@ -210,42 +217,51 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         with tf.GradientTape() as tape:
             losses = self.losses_of(data)
             total = tf.add_n([self.loss_weights[name] * value for name, value in losses.items()])
+            scaled = self.optimizer.scale_loss(total)
         variables = self.trainable_variables
         taught = [variable.value for variable in tower.bert.variables] if tower is not None else []
-        slopes, text_slopes = tape.gradient(total, [variables, taught])
+        slopes, text_slopes = tape.gradient(scaled, [variables, taught])
         self.optimizer.apply_gradients(zip(slopes, variables, strict=True))
         if tower is not None:
             tower.learn(text_slopes)
-        self._total_mean.update_state(total)
+        self._total_mean.update_state(replicas.total(total))
         for name, value in losses.items():
-            self._loss_means[name].update_state(value)
+            self._loss_means[name].update_state(replicas.total(value))
         return {metric.name: metric.result() for metric in self.metrics}
 
     def losses_of(self, data: dict[str, Any]) -> dict[str, Any]:
         """Every loss of a batch by name, unweighted."""
         catalogue, settings = self.known_catalogue, self.config.retrieval
-        chosen = choose_queries(data["predicted"], settings.queries_per_step, self._seeds)
-        targets = tf.gather_nd(data["items"], chosen)
+        items = replicas.gathered(data["items"])
+        step = StepQueries.chosen(
+            items,
+            replicas.gathered(data["predicted"]),
+            rows=tf.shape(data["items"])[0],
+            limit=settings.queries_per_step,
+            seeds=self._seeds,
+            fixed=self.config.fixed_shapes,
+        )
+        targets = step.targets
         pool = candidate_set(
-            data["items"],
+            items,
             catalogue.share,
             self._seeds,
             uniform=len(catalogue) if settings.softmax == "full" else settings.uniform_negatives,
             popular=0 if settings.softmax == "full" else settings.popularity_negatives,
+            fixed=self.config.fixed_shapes,
         )
         asked = self._asked(targets, catalogue)
         inputs, text = self._inputs(pool.ids, targets, asked, catalogue)
         vectors = self._normalized(self.item_tower(self._item_inputs(inputs), training=True))
         history = self._history(data, vectors, pool)
         states = self.query_tower.states(history, training=True)
-        queries, known = self._queries(states, chosen, text, asked, data.get("user"))
-        task = (queries / self.temperature, targets, vectors, pool, catalogue.share)
+        queries, known = self._queries(states, step.places, text, asked, data.get("user"))
+        task = (queries / self.temperature, targets, vectors, pool, catalogue.share, step)
         losses = {"retrieval_loss": self._retrieval(*task)}
         if settings.adversarial_weight:
             losses["adversarial_loss"] = self._retrieval.adversarial(*task)
-        losses.update(
-            self._ranking_losses(data, chosen, known, targets, queries, vectors, history, pool, catalogue)
-        )
+        if self._ranks:
+            losses.update(self._ranking_losses(data, step, known, queries, vectors, history, pool, catalogue))
         return losses
 
     def _normalized(self, vectors: Any) -> Any:
@@ -311,9 +327,8 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
     def _ranking_losses(
         self,
         data: dict[str, Any],
-        chosen: Any,
+        step: StepQueries,
         known: Any,
-        targets: Any,
         queries: Any,
         vectors: Any,
         history: dict[str, Any],
@@ -322,14 +337,18 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
     ) -> dict[str, Any]:
         """Losses of the ranking head on part of the queries; the towers learn from retrieval alone."""
         settings = self.config.ranking
-        part = slice(0, settings.queries_per_step)
-        chosen, targets, queries = chosen[part], targets[part], tf.stop_gradient(queries[part])
+        step = step.part(settings.queries_per_step)
+        chosen, targets = step.places, step.targets
+        queries, known = (rows[: tf.shape(chosen)[0]] for rows in (tf.stop_gradient(queries), known))
         vectors = tf.stop_gradient(vectors)
         before = tf.sequence_mask(chosen[:, 1], tf.shape(data["items"])[1])
         seen = tf.where(before, tf.gather(data["items"], chosen[:, 0]), -1)
         target_rows = pool.rows_of(targets)
+        scores = self.retrieval_scores(queries, vectors)
+        if pool.once is not None:
+            scores = tf.where(pool.once, scores, scores.dtype.min)
         negatives, retrieved = hard_negatives(
-            self.retrieval_scores(queries, vectors),
+            scores,
             target_rows,
             pool.rows_of(seen),
             candidates=settings.candidates,
@@ -339,7 +358,7 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         rows = tf.concat([target_rows[:, tf.newaxis], tf.maximum(negatives, 0)], axis=1)
         scale = tf.gather(tf.gather(catalogue.scale, pool.ids), rows)
         past = tf.stop_gradient(tf.gather(history["vectors"], chosen[:, 0]))
-        shown = tf.sequence_mask(known[part], tf.shape(data["items"])[1])
+        shown = tf.sequence_mask(known, tf.shape(data["items"])[1])
         scores, values = self.ranking_head(
             queries, past, shown, tf.gather(vectors, rows), scale, training=True
         )
@@ -347,8 +366,8 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         scores = tf.where(drawn, scores, -1e9)
         observed = tf.gather_nd(data["values"], chosen)
         return {
-            "ranking_loss": self._ranking.order_loss(scores, tf.cast(retrieved, tf.float32)),
-            "value_loss": self._ranking.value_loss(observed, values[:, 0], tf.ones_like(observed)),
+            "ranking_loss": self._ranking.order_loss(scores, tf.cast(retrieved, tf.float32) * step.weights),
+            "value_loss": self._ranking.value_loss(observed, values[:, 0], step.weights),
         }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trainer.keras_compat import keras, tf
+from trainer.precision import Dense
 
 
 class RankingHead(keras.layers.Layer):  # type: ignore[misc]
@@ -22,8 +23,8 @@ class RankingHead(keras.layers.Layer):  # type: ignore[misc]
     def __init__(self, width: int, hidden_units: int, dropout: float) -> None:
         super().__init__(name="ranking_head")
         self.width = width
-        self._attention = keras.layers.Dense(width, use_bias=False, name="attention")
-        self._hidden = keras.layers.Dense(hidden_units, activation="gelu", name="hidden")
+        self._attention = Dense(width, use_bias=False, name="attention")
+        self._hidden = Dense(hidden_units, activation="gelu", name="hidden")
         self._correction = keras.layers.Dense(1, kernel_initializer="zeros", name="correction")
         self._value = keras.layers.Dense(1, name="value")
         self._drop = keras.layers.Dropout(dropout)

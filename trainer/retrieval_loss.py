@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from trainer.distribution import replicas
 from trainer.keras_compat import tf
 from trainer.sampling import Candidates
+from trainer.step_queries import StepQueries
 from trainer.tasks import RetrievalTask, masked_cross_entropy
 from trainer.train_config import RetrievalConfig
 
@@ -21,7 +23,15 @@ class RetrievalLoss:
         self._config = config
         self._task = RetrievalTask(config)
 
-    def __call__(self, queries: Any, targets: Any, vectors: Any, pool: Candidates, share: Any) -> Any:
+    def __call__(
+        self,
+        queries: Any,
+        targets: Any,
+        vectors: Any,
+        pool: Candidates,
+        share: Any,
+        step: StepQueries | None = None,
+    ) -> Any:
         """The loss.
 
         Args:
@@ -30,17 +40,27 @@ class RetrievalLoss:
             vectors: float32 [M, D] vectors of the items that take part in the step.
             pool: Which they are.
             share: float32 [N] share of each item in the training events.
+            step: The queries of other replicas, and which of these count; by default there are no others.
         """
+        step = step or StepQueries(None, targets, targets[:0])
         if self._config.softmax == "full":
             logits = tf.matmul(queries, vectors, transpose_b=True)
-            return cross_entropy(logits, pool.rows_of(targets), self._config.label_smoothing)
+            return step.mean(cross_entropies(logits, pool.rows_of(targets), self._config.label_smoothing))
         if self._config.softmax == "distinct":
-            return self._among_distinct(queries, targets, vectors, pool, share)
+            return self._among_distinct(queries, vectors, pool, share, step)
         if self._config.in_batch_negatives:
-            return self._among_batch(queries, targets, vectors, pool, share)
-        return self._among_drawn(queries, targets, vectors, pool, share)
+            return self._among_batch(queries, vectors, pool, share, step)
+        return self._among_drawn(queries, vectors, pool, share, step)
 
-    def adversarial(self, queries: Any, targets: Any, vectors: Any, pool: Candidates, share: Any) -> Any:
+    def adversarial(
+        self,
+        queries: Any,
+        targets: Any,
+        vectors: Any,
+        pool: Candidates,
+        share: Any,
+        step: StepQueries | None = None,
+    ) -> Any:
         """The same loss where query and item vectors are moved in the direction that raises it most.
 
         Each vector moves by `adversarial_step` times the root mean square length of its kind along its own gradient,
@@ -49,36 +69,64 @@ class RetrievalLoss:
         """
         with tf.GradientTape() as tape:
             tape.watch([queries, vectors])
-            loss = self(queries, targets, vectors, pool, share)
+            loss = self(queries, targets, vectors, pool, share, step)
+        slopes = tape.gradient(loss, [queries, vectors])
+        slopes[1] = replicas.total(tf.convert_to_tensor(slopes[1]))  # all have the same item vectors
         moved = [
-            vector + worst_change(vector, gradient, self._config.adversarial_step)
-            for vector, gradient in zip(
-                (queries, vectors), tape.gradient(loss, [queries, vectors]), strict=True
-            )
+            vector + worst_change(vector, slope, self._config.adversarial_step)
+            for vector, slope in zip((queries, vectors), slopes, strict=True)
         ]
-        return self(moved[0], targets, moved[1], pool, share)
+        return self(moved[0], targets, moved[1], pool, share, step)
 
-    def _among_batch(self, queries: Any, targets: Any, vectors: Any, pool: Candidates, share: Any) -> Any:
+    def _among_batch(
+        self, queries: Any, vectors: Any, pool: Candidates, share: Any, step: StepQueries
+    ) -> Any:
         """Negatives are the other queries' targets and the drawn items (the TFRS task)."""
-        ids = tf.concat([targets, pool.negatives], axis=0)
-        size = tf.cast(tf.shape(ids)[0], tf.float32)
+        ids = tf.concat([step.targets, step.others, pool.negatives], axis=0)
         shares = tf.gather(share, ids)
-        expected = tf.cast(tf.shape(targets)[0], tf.float32) * shares + pool.expected_draws(shares)
+        expected = step.count() * shares + pool.expected_draws(shares)
+        size = step.count() + tf.cast(tf.size(pool.negatives), tf.float32)
         probability = expected / size if self._config.sampling_correction else tf.ones_like(expected)
         candidates = tf.gather(vectors, pool.rows_of(ids))
-        return self._task(queries, candidates, ids, probability, tf.ones_like(targets, tf.float32))
+        if step.valid is None:
+            return self._task(queries, candidates, ids, probability, step.weights)
+        return self._among_some(queries, candidates, ids, probability, step)
 
-    def _among_distinct(self, queries: Any, targets: Any, vectors: Any, pool: Candidates, share: Any) -> Any:
+    def _among_some(
+        self, queries: Any, candidates: Any, ids: Any, probability: Any, step: StepQueries
+    ) -> Any:
+        """What the TFRS task computes, where some of the targets only fill up a shape."""
+        scores = tf.matmul(queries, candidates, transpose_b=True)
+        scores -= tf.math.log(tf.clip_by_value(probability, 1e-6, 1.0))
+        drawn = tf.ones([tf.size(ids) - tf.size(step.targets)], tf.bool)
+        allowed = tf.broadcast_to(tf.concat([step.valid, drawn], axis=0), tf.shape(scores))
+        if self._config.remove_accidental_hits:
+            allowed &= step.targets[:, tf.newaxis] != ids
+        own = tf.linalg.diag_part(scores)
+        allowed = tf.linalg.set_diag(allowed, tf.ones_like(step.valid))
+        return step.mean(masked_cross_entropy(scores, own, allowed, self._config.label_smoothing))
+
+    def _among_distinct(
+        self, queries: Any, vectors: Any, pool: Candidates, share: Any, step: StepQueries
+    ) -> Any:
         """Every item of the step once; the target always takes part, so its score is not corrected."""
-        logits, rows = tf.matmul(queries, vectors, transpose_b=True), pool.rows_of(targets)
+        logits, rows = tf.matmul(queries, vectors, transpose_b=True), pool.rows_of(step.targets)
         if self._config.sampling_correction:
             taken = tf.math.log(pool.inclusion(tf.gather(share, pool.ids)))
             own = tf.stack([tf.range(tf.shape(rows)[0]), rows], axis=1)
             logits = tf.tensor_scatter_nd_add(logits - taken, own, tf.gather(taken, rows))
-        return cross_entropy(logits, rows, self._config.label_smoothing)
+        smoothing = self._config.label_smoothing
+        if pool.once is None:
+            return step.mean(cross_entropies(logits, rows, smoothing))
+        wanted = tf.gather(logits, rows, batch_dims=1)
+        allowed = tf.broadcast_to(pool.once, tf.shape(logits))
+        return step.mean(masked_cross_entropy(logits, wanted, allowed, smoothing))
 
-    def _among_drawn(self, queries: Any, targets: Any, vectors: Any, pool: Candidates, share: Any) -> Any:
+    def _among_drawn(
+        self, queries: Any, vectors: Any, pool: Candidates, share: Any, step: StepQueries
+    ) -> Any:
         """Negatives are the drawn items alone; the target always takes part, so its score is not corrected."""
+        targets = step.targets
         own = tf.reduce_sum(queries * tf.gather(vectors, pool.rows_of(targets)), axis=1, keepdims=True)
         scores = tf.matmul(queries, tf.gather(vectors, pool.rows_of(pool.negatives)), transpose_b=True)
         if self._config.sampling_correction:
@@ -88,12 +136,16 @@ class RetrievalLoss:
             allowed = targets[:, tf.newaxis] != pool.negatives
         logits = tf.concat([own, scores], axis=1)
         allowed = tf.pad(allowed, [[0, 0], [1, 0]], constant_values=True)
-        rows = masked_cross_entropy(logits, own[:, 0], allowed, self._config.label_smoothing)
-        return tf.reduce_mean(rows)
+        return step.mean(masked_cross_entropy(logits, own[:, 0], allowed, self._config.label_smoothing))
 
 
 def cross_entropy(logits: Any, rows: Any, smoothing: float) -> Any:
-    """Mean cross-entropy of the targets among all candidates.
+    """Mean of `cross_entropies`."""
+    return tf.reduce_mean(cross_entropies(logits, rows, smoothing))
+
+
+def cross_entropies(logits: Any, rows: Any, smoothing: float) -> Any:
+    """Cross-entropy of each query's target among all candidates, float32 [Q].
 
     Args:
         logits: float32 [Q, M].
@@ -105,11 +157,16 @@ def cross_entropy(logits: Any, rows: Any, smoothing: float) -> Any:
         # (1 - s) (lse - own) + s (lse - mean) = (lse - own) + s (own - mean)
         own = tf.gather(logits, rows, batch_dims=1)
         loss += smoothing * (own - tf.reduce_mean(logits, axis=1))
-    return tf.reduce_mean(loss)
+    return loss
 
 
 def worst_change(vectors: Any, gradient: Any, step: float) -> Any:
     """float32 [B, D] changes of `vectors`, each `step` times their root mean square length, along `gradient`."""
     direction = tf.math.l2_normalize(tf.convert_to_tensor(gradient), axis=1, epsilon=1e-24)
-    length = tf.sqrt(tf.reduce_mean(tf.reduce_sum(tf.square(vectors), axis=1)))
+    squares = tf.reduce_sum(tf.square(vectors), axis=1)
+    if replicas.count() == 1:
+        length = tf.sqrt(tf.reduce_mean(squares))
+    else:
+        rows = tf.cast(tf.size(squares), tf.float32)
+        length = tf.sqrt(replicas.total(tf.reduce_sum(squares)) / replicas.total(rows))
     return tf.stop_gradient(step * length * direction)

@@ -19,6 +19,7 @@ class Candidates:
         popular_draws: How many of `negatives` were drawn in proportion to their training events.
         own_draws: How many items the batch brought.
         complete: Whether `ids` is the whole catalogue.
+        once: bool [M] the first of equal `ids`; None where they are distinct. The rest fills up a fixed shape.
     """
 
     ids: Any
@@ -27,6 +28,7 @@ class Candidates:
     popular_draws: float
     own_draws: Any
     complete: bool
+    once: Any = None
 
     def rows_of(self, items: Any) -> Any:
         """int32, shape of `items`: where each catalogue row stands in `ids`; -1 stays -1."""
@@ -51,7 +53,9 @@ class Candidates:
         return -tf.math.expm1(absent)
 
 
-def candidate_set(items: Any, share: Any, seeds: Any, *, uniform: int, popular: int = 0) -> Candidates:
+def candidate_set(
+    items: Any, share: Any, seeds: Any, *, uniform: int, popular: int = 0, fixed: bool = False
+) -> Candidates:
     """The batch's own items and drawn ones, or the whole catalogue if it is no larger than `uniform`.
 
     Args:
@@ -60,6 +64,7 @@ def candidate_set(items: Any, share: Any, seeds: Any, *, uniform: int, popular: 
         seeds: A keras SeedGenerator.
         uniform: How many items to draw with equal probability.
         popular: How many to draw in proportion to `share`.
+        fixed: Give shapes that do not depend on the data, as XLA needs them: an item may stand in `ids` repeatedly.
     """
     size = int(share.shape[0])
     drawn = [popular_items(share, popular, seeds)] if popular else []
@@ -68,15 +73,35 @@ def candidate_set(items: Any, share: Any, seeds: Any, *, uniform: int, popular: 
         negatives = tf.concat([everything, *drawn], axis=0)
         return Candidates(everything, negatives, 1.0, popular, own_draws=0.0, complete=True)
     drawn = [keras.random.randint((uniform,), 0, size, dtype="int32", seed=seeds), *drawn]
+    ids, once = _fixed_set(items, drawn, size) if fixed else (_distinct(items, drawn), None)
+    count = tf.cast(tf.math.count_nonzero(items >= 0), tf.float32)
+    return Candidates(
+        ids, tf.concat(drawn, axis=0), uniform / size, popular, count, complete=False, once=once
+    )
+
+
+def _distinct(items: Any, drawn: list[Any]) -> Any:
     own = tf.boolean_mask(items, items >= 0)
-    ids = tf.sort(tf.unique(tf.concat([own, *drawn], axis=0))[0])
-    count = tf.cast(tf.size(own), tf.float32)
-    return Candidates(ids, tf.concat(drawn, axis=0), uniform / size, popular, own_draws=count, complete=False)
+    return tf.sort(tf.unique(tf.concat([own, *drawn], axis=0))[0])
+
+
+def _fixed_set(items: Any, drawn: list[Any], size: int) -> tuple[Any, Any]:
+    """All of them sorted, padding at the end as if it were the last item, and which are the first of their kind."""
+    own = tf.reshape(tf.where(items >= 0, items, size), [-1])
+    keys = tf.sort(tf.concat([own, *drawn], axis=0))
+    once = tf.concat([[True], keys[1:] != keys[:-1]], axis=0) & (keys < size)
+    return tf.minimum(keys, size - 1), once
 
 
 def popular_items(share: Any, count: int, seeds: Any) -> Any:
-    """int32 [count] catalogue rows, drawn in proportion to float32 [N] `share`."""
-    return keras.random.categorical(tf.math.log(share)[tf.newaxis], count, dtype="int32", seed=seeds)[0]
+    """int32 [count] catalogue rows, drawn in proportion to float32 [N] `share`, a constant.
+
+    Its sums are made when the step is traced, so a step searches N of them `count` times and never reads all.
+    """
+    with tf.init_scope():
+        sums = tf.cumsum(tf.cast(share, tf.float64))
+    lots = keras.random.uniform((count,), dtype="float64", seed=seeds) * sums[-1]
+    return tf.minimum(tf.searchsorted(sums, lots, side="right"), tf.size(sums) - 1)
 
 
 def choose_queries(predicted: Any, limit: int, seeds: Any) -> Any:
@@ -93,6 +118,15 @@ def choose_queries(predicted: Any, limit: int, seeds: Any) -> Any:
     places = tf.cast(tf.where(predicted), tf.int32)
     order = tf.argsort(keras.random.uniform((tf.shape(places)[0],), seed=seeds))
     return tf.gather(places, order[:limit])
+
+
+def choose_fixed(predicted: Any, limit: int, seeds: Any) -> tuple[Any, Any]:
+    """As `choose_queries`, always min(limit, B * L) of them; and bool [Q], which are events to predict."""
+    length = tf.shape(predicted)[1]
+    flat = tf.reshape(predicted, [-1])
+    lots = keras.random.uniform(tf.shape(flat), seed=seeds) + tf.where(flat, 0.0, 1.0)
+    order = tf.argsort(lots)[:limit]
+    return tf.stack([order // length, order % length], axis=1), tf.gather(flat, order)
 
 
 def hard_negatives(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from trainer.distribution import replicas
 from trainer.keras_compat import tf, tfrs
 from trainer.train_config import RetrievalConfig
 
@@ -53,7 +54,7 @@ class RetrievalTask:
             weights: float32 [Q] weight of each query; 0 leaves it out.
         """
         total = self._loss(queries, candidates, ids, probability, weights)
-        return total / tf.maximum(tf.reduce_sum(weights), 1.0)
+        return total / tf.maximum(replicas.total(tf.reduce_sum(weights)), 1.0)
 
 
 class _SmoothedSoftmax(tf.keras.losses.Loss):  # type: ignore[misc]
@@ -112,7 +113,8 @@ class RankingTask:
             weights: float32 [Q].
         """
         labels = tf.one_hot(tf.zeros([tf.shape(scores)[0]], tf.int32), tf.shape(scores)[1])
-        return self._order_loss(labels, scores, weights) / tf.maximum(tf.reduce_sum(weights), 1.0)
+        total = self._order_loss(labels, scores, weights)
+        return total / tf.maximum(replicas.total(tf.reduce_sum(weights)), 1.0)
 
     def value_loss(self, values: Any, predictions: Any, weights: Any) -> Any:
         """Mean squared error of the value, over the rows whose value was observed.
@@ -125,4 +127,4 @@ class RankingTask:
         observed = weights * tf.cast(tf.math.is_finite(values), tf.float32)
         values = tf.where(tf.math.is_finite(values), values, tf.zeros_like(values))
         total = self._value_loss(values[:, tf.newaxis], predictions[:, tf.newaxis], observed)
-        return total / tf.maximum(tf.reduce_sum(observed), 1.0)
+        return total / tf.maximum(replicas.total(tf.reduce_sum(observed)), 1.0)

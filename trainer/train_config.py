@@ -247,11 +247,59 @@ class TrainConfig(Closed):
     table_learning_rate: float | None = Field(None, gt=0)
     """Of these vectors at its highest; by default 0.1 with "adagrad" (its rate in the TFRS tutorials), else
     `learning_rate`."""
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    """What the matrices of a training step are multiplied in; weights, sums and losses stay float32, and so does all
+    that is evaluated and exported. With "mixed_float16" the loss is scaled (Micikevicius 2018)."""
+    jit_compile: bool = False
+    """Compile the training step by XLA. Shapes are then fixed, so sets are filled up to their largest size."""
+    distribution: Literal["one_device", "mirrored", "multi_worker", "tpu"] = "one_device"
+    """"mirrored": the batch is divided among all devices of this machine; "multi_worker": among the machines that
+    TF_CONFIG lists; "tpu": among the cores of the TPU that TPU_NAME names. `batch_size` is that of all together."""
     text: TextConfig = TextConfig()
     model: ModelConfig = ModelConfig()
     query_text: QueryTextConfig = QueryTextConfig()
     retrieval: RetrievalConfig = RetrievalConfig()
     ranking: RankingConfig = RankingConfig()
+
+    @property
+    def fixed_shapes(self) -> bool:
+        """Whether no shape of a step may depend on the data."""
+        return self.jit_compile or self.distribution == "tpu"
+
+    @model_validator(mode="after")
+    def _steps_can_be_compiled(self) -> TrainConfig:
+        if not self.fixed_shapes:
+            return self
+        changing = {
+            "model.history.skip_padding": self.model.history.skip_padding,
+            "model.item.words": self.model.item.words,
+            "retrieval.hard_negatives": self.retrieval.hard_negatives,
+            "text.mode": self.text.mode != "frozen",
+        }
+        if named := [name for name, used in changing.items() if used]:
+            raise ValueError(
+                f"{', '.join(named)} needs shapes that change from step to step, which jit_compile and "
+                "distribution = 'tpu' rule out: leave one of them out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _several_devices_can_do_it(self) -> TrainConfig:
+        if self.distribution == "one_device":
+            return self
+        if self.precision == "mixed_float16":
+            raise ValueError("precision = 'mixed_float16' needs one_device; take 'mixed_bfloat16'")
+        if self.jit_compile:
+            raise ValueError("jit_compile needs distribution = 'one_device'; a TPU compiles anyway")
+        return self
+
+    @model_validator(mode="after")
+    def _texts_learn_on_one_device(self) -> TrainConfig:
+        if self.text.mode != "frozen" and self.distribution != "one_device":
+            raise ValueError("a text.mode in which BERT learns needs distribution = 'one_device'")
+        if self.text.mode != "frozen" and self.precision == "mixed_float16":
+            raise ValueError("a text.mode in which BERT learns needs precision 'float32' or 'mixed_bfloat16'")
+        return self
 
     @model_validator(mode="after")
     def _texts_can_learn(self) -> TrainConfig:

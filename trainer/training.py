@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -14,6 +16,7 @@ from trainer.checkpoint import load_checkpoint
 from trainer.config import ProjectConfig, TrainConfig, digest_of
 from trainer.dataset import DatasetDirectory
 from trainer.diagnostics import describe_items, top_item_share
+from trainer.distribution.placement import Placement
 from trainer.errors import DatasetError
 from trainer.evaluation.queries import EvaluationQueries
 from trainer.evaluation.ranking import evaluate
@@ -60,16 +63,21 @@ def train(
         DatasetError: the dataset directory cannot be used.
         TrainingDivergedError: the loss became NaN or infinite, or exploded.
     """
+    placement = Placement.of(config.train)
     dataset = DatasetDirectory.open(config.dataset_dir(split))
     run = run or RunDirectory(config.run_dir(split))
     identity = run_identity(config, dataset)
     began = time.monotonic()
+    if not placement.writes:
+        return _help(config, dataset, run, placement)
     if not run.begin(identity, overwrite):
         console.print(
             f"{run.path} is up to date: same data, settings and encoder. Use --overwrite to train again."
         )
         return run
-    state, bench = _fit(config.train, Workbench.open(config, dataset, console), run, console, watchers)
+    with placement.strategy.scope():
+        bench = Workbench.open(config, dataset, console, precision=config.train.precision)
+        state = _fit(config.train, bench, run, run.last, console, placement, watchers)
     manifest = {
         "identity": identity,
         "finished": True,
@@ -105,20 +113,38 @@ def _describe(config: ProjectConfig, bench: Workbench, run: RunDirectory, manife
     write_model_card(run, config, bench.dataset, manifest)
 
 
+def _help(
+    config: ProjectConfig, dataset: DatasetDirectory, run: RunDirectory, placement: Placement
+) -> RunDirectory:
+    """What a process does that is not the first of its cluster: the same steps, none of the files."""
+    quiet = Console(quiet=True)
+    with placement.strategy.scope(), tempfile.TemporaryDirectory() as folder:
+        # Making variables waits for the first process, which has the run's directory ready by then.
+        bench = Workbench.open(config, dataset, quiet, precision=config.train.precision)
+        _fit(config.train, bench, RunDirectory(Path(folder)), run.last, quiet, placement)
+    return run
+
+
 def _fit(
-    config: TrainConfig, bench: Workbench, run: RunDirectory, console: Console, watchers: Sequence[Any] = ()
-) -> tuple[dict[str, Any], Workbench]:
+    config: TrainConfig,
+    bench: Workbench,
+    run: RunDirectory,
+    begin_from: Path,
+    console: Console,
+    placement: Placement,
+    watchers: Sequence[Any] = (),
+) -> dict[str, Any]:
     windows = training_windows(bench.train, config)
     if not windows.predicted.any():
         raise DatasetError(f"{bench.dataset.path}: the training split has no event to predict.")
     model, steps = bench.model, steps_per_epoch(windows, config)
     optimizer = make_optimizer(config, steps)
-    model.compile(optimizer=optimizer, jit_compile=False)
+    model.compile(optimizer=optimizer, jit_compile=config.jit_compile)
     optimizer.build(model.trainable_variables)
     if model.text_tower is not None:
         model.text_tower.compile(steps)
     variables = _kept(model, optimizer)
-    state = load_checkpoint(run.last, variables) if run.last.exists() else {}
+    state = load_checkpoint(begin_from, variables) if begin_from.exists() else {}
     first = state.get("epoch", -1) + 1
     checkpoints = Checkpoints(run, variables, config.patience, state, counted_from=config.text.unfreeze_after)
     if first:
@@ -135,20 +161,12 @@ def _fit(
             progress,
             *watchers,
         ]
-        batches = training_batches(bench.preparation, bench.train, windows, config, first)
+        batches = training_batches(bench.preparation, bench.train, windows, config, first, placement.part)
         try:
-            model.fit(
-                batches,
-                initial_epoch=first,
-                epochs=config.epochs,
-                steps_per_epoch=steps,
-                shuffle=False,
-                verbose=0,
-                callbacks=callbacks,
-            )
+            placement.fit(model, batches, first_epoch=first, steps=steps, callbacks=callbacks)
         finally:
             progress.close()
-    return checkpoints.state, bench
+    return checkpoints.state
 
 
 def _kept(model: TwoTowerModel, optimizer: Any) -> list[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from trainer.keras_compat import keras, tf
+from trainer.precision import Dense
 
 _BUCKETS = 32
 _MAX_DISTANCE = 128
@@ -73,9 +74,9 @@ class CausalSelfAttention(keras.layers.Layer):  # type: ignore[misc]
 
     def build(self, input_shape: Any) -> None:
         """Weights of projections and of the distance bias."""
-        self._qkv = keras.layers.Dense(3 * self.width, name="qkv")
+        self._qkv = Dense(3 * self.width, name="qkv")
         self._qkv.build((None, None, self.width))
-        self._out = keras.layers.Dense(self.width, name="out")
+        self._out = Dense(self.width, name="out")
         self._out.build((None, None, self.width))
         self._bias = self.add_weight(shape=(_BUCKETS, self.heads), initializer="zeros", name="distance_bias")
         self.built = True
@@ -108,8 +109,8 @@ class TransformerBlock(keras.layers.Layer):  # type: ignore[misc]
         self._attention = CausalSelfAttention(width, heads, max_length, dropout)
         self._norm_attention = keras.layers.LayerNormalization(epsilon=1e-6, name="norm_attention")
         self._norm_network = keras.layers.LayerNormalization(epsilon=1e-6, name="norm_network")
-        self._inner = keras.layers.Dense(4 * width, activation="gelu", name="inner")
-        self._outer = keras.layers.Dense(width, name="outer")
+        self._inner = Dense(4 * width, activation="gelu", name="inner")
+        self._outer = Dense(width, name="outer")
         self._drop = keras.layers.Dropout(dropout)
 
     def build(self, input_shape: Any) -> None:

@@ -15,6 +15,7 @@ from trainer.dataset import DatasetDirectory
 from trainer.item_tower import TEXT
 from trainer.keras_compat import keras
 from trainer.model import TwoTowerModel
+from trainer.precision import products_in
 from trainer.preparation import Preparation, catalogue_tables, prepare
 from trainer.sequences import Sequences, load_sequences
 from trainer.text_cache import TextVectorCache
@@ -43,8 +44,21 @@ class Workbench:
     model: TwoTowerModel
 
     @classmethod
-    def open(cls, config: ProjectConfig, dataset: DatasetDirectory, console: Console) -> Workbench:
+    def open(
+        cls,
+        config: ProjectConfig,
+        dataset: DatasetDirectory,
+        console: Console,
+        *,
+        precision: str = "float32",
+    ) -> Workbench:
         """Loads everything; texts that are new are encoded once, with a progress bar.
+
+        Args:
+            config: The configuration file.
+            dataset: The dataset directory.
+            console: For progress.
+            precision: What the model's matrices are multiplied in, as in `train.precision`.
 
         Raises:
             ConfigError: the text encoder cannot be loaded.
@@ -64,7 +78,8 @@ class Workbench:
         with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task("encoding texts", total=None)
             tables = catalogue_tables(preparation, settings, cache, lambda done: bar.advance(task, done))
-        model = TwoTowerModel(settings, preparation.spec)
+        with products_in(precision):
+            model = TwoTowerModel(settings, preparation.spec)
         model.catalogue = tables
         digest = encoder.digest() if encoder else None
         if encoder is not None and tables.texts is not None:

@@ -164,13 +164,15 @@ def no_work(monkeypatch):
     """Notes what `train` would begin with instead of doing it."""
     begun = []
 
-    def fit(config, bench, run, console):
+    def fit(config, bench, run, begin_from, console, placement, watchers):
         begun.append(run.last.exists())
         row = {"epoch": 0, "val_ndcg@10": 0.5}
-        return {"best_epoch": 0, "epoch": 0, "history": [row]}, SimpleNamespace(encoder=None)
+        return {"best_epoch": 0, "epoch": 0, "history": [row]}
 
     monkeypatch.setattr(training, "_fit", fit)
-    monkeypatch.setattr(training.Workbench, "open", lambda *arguments: None)
+    monkeypatch.setattr(training, "_describe", lambda *arguments: None)
+    opened = SimpleNamespace(encoder_digest=None)
+    monkeypatch.setattr(training.Workbench, "open", lambda *arguments, **named: opened)
     return begun
 
 
@@ -223,7 +225,7 @@ def test_without_held_out_events_training_says_so(copy, bench):
     _write(folder / "part-00000-of-00001.tfrecord.gz", [])
     changed = replace(bench, dataset=DatasetDirectory.open(copy.dataset_dir(SPLIT)))
     with pytest.raises(DatasetError, match="validation split has no event"):
-        training._validation(changed, copy.train)
+        training._validation(changed, copy.train, QUIET)
 
 
 def epochs_of(checkpoints: Checkpoints, figures: list[float]) -> list[bool]:

@@ -7,6 +7,7 @@ from typing import Any
 from trainer.config import TrainConfig
 from trainer.optimizers.grouped import GroupedAdamW
 from trainer.optimizers.groups import Group, is_table
+from trainer.optimizers.loss_scale import LossScale
 from trainer.optimizers.rows import Adagrad, LazyAdam, RowRule
 from trainer.optimizers.schedules import warmup_cosine
 
@@ -28,11 +29,13 @@ def make_optimizer(config: TrainConfig, steps: int, groups: tuple[Group, ...] = 
     if highest is not None:
         rate = warmup_cosine(highest, steps=total, warmup_steps=config.warmup_steps)
         groups = (*groups, Group("tables", is_table, rate))
-    return GroupedAdamW(
+    optimizer = GroupedAdamW(
         groups,
         tables,
+        config.fixed_shapes,
         learning_rate=warmup_cosine(config.learning_rate, steps=total, warmup_steps=config.warmup_steps),
         weight_decay=config.weight_decay,
         global_clipnorm=config.clip_norm,
         name="adamw",
     )
+    return LossScale(optimizer) if config.precision == "mixed_float16" else optimizer

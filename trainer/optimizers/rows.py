@@ -29,7 +29,7 @@ class RowRule(Protocol):
         Args:
             table: tf.Variable [N, D].
             slots: One tf.Variable [N, D] for each of `slots`.
-            gradient: tf.IndexedSlices of the table, each row at most once.
+            gradient: tf.IndexedSlices of the table; a row that occurs repeatedly has the same slice each time.
             rate: float scalar, the learning rate.
             decay: Decoupled weight decay; the rows lose `rate * decay` of themselves.
             steps: int64 scalar, steps done before this one.
@@ -41,7 +41,7 @@ class Adagrad:
 
     Args:
         start: Of the accumulators, as in TensorFlow and Keras.
-        epsilon: Added to their roots.
+        epsilon: Added under their roots, as in Keras.
     """
 
     def __init__(self, start: float = 0.1, epsilon: float = 1e-7) -> None:
@@ -53,16 +53,10 @@ class Adagrad:
     ) -> None:
         """See `RowRule.step`."""
         rows, rate = gradient.indices, tf.cast(rate, table.dtype)
-        _decay(table, rows, rate, decay)
-        tf.raw_ops.ResourceSparseApplyAdagradV2(
-            var=table.handle,
-            accum=slots[0].handle,
-            lr=rate,
-            epsilon=tf.constant(self._epsilon, table.dtype),
-            grad=gradient.values,
-            indices=rows,
-            use_locking=True,
-        )
+        squares = _gather(slots[0], rows) + tf.square(gradient.values)
+        _put(slots[0], rows, squares)
+        change = rate * gradient.values * tf.math.rsqrt(squares + self._epsilon)
+        _put(table, rows, _gather(table, rows) * (1 - decay * rate) - change)
 
 
 class LazyAdam:
@@ -70,7 +64,7 @@ class LazyAdam:
 
     Not the dense update: a row that a step does not read keeps its moments as they are, where Adam would let them
     fade, and does not move, where Adam would move it on by its momentum. The correction of the first steps counts the
-    steps of the training, not those of the row. With `beta_1 = 0` and rows read in every step it is Adam.
+    steps of the training, not those of the row. Where every step reads every row it is Adam.
 
     Args:
         beta_1: Share of the mean gradient that a step keeps.
@@ -87,7 +81,6 @@ class LazyAdam:
     ) -> None:
         """See `RowRule.step`."""
         rows, values, rate = gradient.indices, gradient.values, tf.cast(rate, table.dtype)
-        _decay(table, rows, rate, decay)
         done = tf.cast(steps + 1, table.dtype)
         first, second = self._betas
         corrected = rate * tf.sqrt(1 - tf.pow(second, done)) / (1 - tf.pow(first, done))
@@ -95,23 +88,31 @@ class LazyAdam:
         mean += (values - mean) * (1 - first)
         square += (tf.square(values) - square) * (1 - second)
         for slot, value in zip(slots, (mean, square), strict=True):
-            tf.raw_ops.ResourceScatterUpdate(resource=slot.handle, indices=rows, updates=value)
+            _put(slot, rows, value)
         change = corrected * mean / (tf.sqrt(square) + self._epsilon)
-        tf.raw_ops.ResourceScatterSub(resource=table.handle, indices=rows, updates=change)
+        _put(table, rows, _gather(table, rows) * (1 - decay * rate) - change)
 
 
-def summed(gradient: Any) -> Any:
-    """The same tf.IndexedSlices with each row once, the slices of a row added up."""
+def summed(gradient: Any) -> tuple[Any, Any]:
+    """The same tf.IndexedSlices with each row once, the slices of a row added up; and the square of its norm."""
     rows, places = tf.unique(gradient.indices)
-    values = tf.math.unsorted_segment_sum(gradient.values, places, tf.shape(rows)[0])
-    return tf.IndexedSlices(values, rows, gradient.dense_shape)
+    values = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(rows))
+    return tf.IndexedSlices(values, rows, gradient.dense_shape), tf.reduce_sum(tf.square(values))
+
+
+def summed_in_place(gradient: Any) -> tuple[Any, Any]:
+    """As `summed` for XLA, which has no `tf.unique`: as many slices as before, those of a row all their sum."""
+    order = tf.argsort(gradient.indices)
+    rows, values = tf.gather(gradient.indices, order), tf.gather(gradient.values, order)
+    places = tf.cumsum(tf.cast(tf.concat([[False], rows[1:] != rows[:-1]], axis=0), tf.int32))
+    sums = tf.gather(tf.math.unsorted_segment_sum(values, places, tf.size(rows)), places)
+    # The sum over a row's slices of slice * sum is the square of the sum.
+    return tf.IndexedSlices(sums, rows, gradient.dense_shape), tf.reduce_sum(values * sums)
 
 
 def _gather(table: Any, rows: Any) -> Any:
     return tf.raw_ops.ResourceGather(resource=table.handle, indices=rows, dtype=table.dtype)
 
 
-def _decay(table: Any, rows: Any, rate: Any, decay: float) -> None:
-    if decay:
-        lost = _gather(table, rows) * decay * rate
-        tf.raw_ops.ResourceScatterSub(resource=table.handle, indices=rows, updates=lost)
+def _put(table: Any, rows: Any, values: Any) -> None:
+    tf.raw_ops.ResourceScatterUpdate(resource=table.handle, indices=rows, updates=values)
