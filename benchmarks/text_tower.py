@@ -82,20 +82,43 @@ def prepare(config_file: Path, folder: Path, embed_query: bool) -> None:
     texts = [text for text in item_texts(bench.preparation) if text.strip()]
     (folder / "texts.json").write_text(json.dumps({"texts": texts, "max_tokens": bench.encoder.max_tokens}))
     encoders = {"ours": bench.encoder, "padded": bench.encoder.with_bert(PaddedBert(bench.encoder.backbone))}
-    if embed_query:
-        from trainer.export import _facts, _save
-
-        for name, encoder in encoders.items():
-            run = RunDirectory(config.run_dir(split))
-            changed = replace(bench, encoder=encoder)
-            _save(
-                config, changed, _facts(config, changed, run, split, "benchmark", 1), folder / f"query-{name}"
-            )
     for precision in ("bfloat16", "int8"):
         encoders[precision] = bench.encoder.with_bert(StoredBert(bench.encoder.bert, precision))
     for name, encoder in encoders.items():
         served = Served(encoder)
         tf.saved_model.save(served, str(folder / name), signatures={"serving_default": served.encode})
+    if embed_query:
+        for name in ("ours", "padded"):
+            write_query_model(config, replace(bench, encoder=encoders[name]), folder / f"query-{name}")
+
+
+def write_query_model(config: Any, bench: Any, folder: Path) -> None:
+    """The signature `embed_query` of a model, as an export has it."""
+    from trainer.explaining.build import build_serving_model
+    from trainer.index import ItemIndex
+    from trainer.indexes.choose import build_search
+    from trainer.keras_compat import tf
+    from trainer.live import item_categories
+    from trainer.scoring import encode_catalogue
+    from trainer.signatures import signature_inputs
+
+    catalogue, inputs = (
+        bench.preparation.catalogue,
+        signature_inputs(bench.model, bench.preparation.item_text),
+    )
+    search = build_search(
+        encode_catalogue(bench.model).numpy(), lambda: None, config.export.k, config.export.index
+    )
+    index = ItemIndex(catalogue.item_ids, search.table, catalogue.counts, item_categories(bench))
+    facts = {"limits": {"history": config.train.model.history.max_length}}
+    plain = config.export.model_copy(update={"explanations": False})
+    served = build_serving_model(plain, bench, index, inputs, facts)
+
+    def embed_query(**given: Any) -> Any:
+        return served.embed_query(given)
+
+    signature = tf.function(embed_query).get_concrete_function(**inputs.query_side)
+    tf.saved_model.save(served, str(folder), signatures={"embed_query": signature})
 
 
 def worker(folder: str, signature_name: str) -> None:
@@ -295,7 +318,7 @@ def main() -> None:
         parser.error("--config is needed")
     args.keep.mkdir(parents=True, exist_ok=True)
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    if not (args.keep / "int8").exists():
+    if not (args.keep / ("query-padded" if args.embed_query else "int8")).exists():
         prepare(args.config, args.keep, args.embed_query)
     if args.prepare:
         return None
