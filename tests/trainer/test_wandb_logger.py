@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("wandb", reason="needs twotower[wandb]")
 
 from wandb.proto import wandb_internal_pb2
-from wandb.sdk.internal.datastore import DataStore
 
 from trainer.config import ProjectConfig
 from trainer.run import RunDirectory
 from trainer.wandb_logger import WandbLogger
 
 SPLIT = "by_time"
+BLOCK = 32 * 1024
 SECRET = "0123456789abcdef" * 2 + "01234567"
 
 
@@ -29,20 +32,32 @@ def config(tmp_path, monkeypatch) -> ProjectConfig:
     return ProjectConfig.model_validate({**document, "train": {"seed": 7}})
 
 
+def records(file: Path) -> Iterator[bytes]:
+    """What stands in a file of wandb's: seven bytes, then records in blocks as LevelDB's log has them."""
+    data, place, parts = file.read_bytes(), 7, b""
+    while place + 7 <= len(data):
+        if BLOCK - place % BLOCK < 7:  # no room for a head: the next block
+            place += BLOCK - place % BLOCK
+            continue
+        length, kind = struct.unpack("<HB", data[place + 4 : place + 7])
+        parts += data[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield parts
+            parts = b""
+
+
 def logged(run: RunDirectory) -> tuple[list[dict], list[str]]:
     """The figures of every epoch, and the kinds of records, of all files that wandb left in the run."""
     rows, kinds = [], []
     for file in sorted(run.path.glob("wandb/offline-run-*/*.wandb")):
-        store = DataStore()
-        store.open_for_scan(str(file))
-        while (data := store.scan_data()) is not None:
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(data)
+        for data in records(file):
+            record = wandb_internal_pb2.Record.FromString(data)
             kinds.append(record.WhichOneof("record_type"))
-            if kinds[-1] == "history":
-                items = record.history.item
+            items = record.history.item
+            if items:
                 rows.append(
-                    {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
+                    {".".join([i.key, *i.nested_key]).strip("."): json.loads(i.value_json) for i in items}
                 )
     return rows, kinds
 

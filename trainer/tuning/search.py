@@ -33,7 +33,7 @@ from trainer.tuning.study import (
 from trainer.tuning.watcher import TrialWatcher
 from trainer.workbench import encoder_fingerprint
 
-_STUDY_FILE = "study.sqlite"
+_STUDY_FILE = "journal.log"
 
 
 def search(
@@ -101,33 +101,38 @@ def _run_trial(
         return
     run = RunDirectory(config.tune_dir(split) / "runs" / digest_of(values)[:16])
     try:
-        value = _train(trial, values, run, config, split, console)
+        settings = with_values(config.train, {**_shortened(config), **values})
+    except ConfigError as error:
+        _fail(study, trial, error)
+        return
+    try:
+        value = _train(trial, config.model_copy(update={"train": settings}), run, split, console)
     except optuna.TrialPruned:
         study.tell(trial, state=TrialState.PRUNED)
-    except (ConfigError, TrainingDivergedError) as error:
-        trial.set_user_attr(REASON, str(error))
-        study.tell(trial, state=TrialState.FAIL)
+    except TrainingDivergedError as error:
+        _fail(study, trial, error)
     else:
         study.tell(trial, value)
-    shutil.rmtree(
-        run.path, ignore_errors=True
-    )  # its figures are kept; checkpoints of all trials would fill a disk
+    # Its figures are kept; the checkpoints of all trials would fill a disk.
+    shutil.rmtree(run.path, ignore_errors=True)
+
+
+def _shortened(config: ProjectConfig) -> Values:
+    return {"epochs": config.tune.epochs} if config.tune.epochs else {}
+
+
+def _fail(study: optuna.Study, trial: optuna.Trial, error: Exception) -> None:
+    trial.set_user_attr(REASON, str(error))
+    study.tell(trial, state=TrialState.FAIL)
 
 
 def _train(
-    trial: optuna.Trial,
-    values: Values,
-    run: RunDirectory,
-    config: ProjectConfig,
-    split: str,
-    console: Console,
+    trial: optuna.Trial, config: ProjectConfig, run: RunDirectory, split: str, console: Console
 ) -> float:
     """The monitored figure of the best epoch."""
-    epochs = {"epochs": config.tune.epochs} if config.tune.epochs else {}
-    changed = config.model_copy(update={"train": with_values(config.train, {**epochs, **values})})
     watcher = TrialWatcher(trial, run, config.tune.monitored)
     try:
-        train(changed, split, console, run=run, watchers=[watcher])
+        train(config, split, console, run=run, watchers=[watcher])
     finally:
         keras.backend.clear_session()
         gc.collect()

@@ -71,7 +71,8 @@ def with_values(train: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
     try:
         return TrainConfig.model_validate(document)
     except ValidationError as error:
-        raise ConfigError("; ".join(problem["msg"] for problem in error.errors())) from None
+        reasons = (problem["msg"].removeprefix("Value error, ") for problem in error.errors())
+        raise ConfigError("; ".join(reasons)) from None
 
 
 def values_of(train: TrainConfig, space: Space) -> Values | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from trainer.tuning.settings import Range, TuneConfig
@@ -21,19 +23,28 @@ def open_study(file: Path, name: str, settings: TuneConfig) -> optuna.Study:
     """Opens a search, or begins one.
 
     Args:
-        file: An SQLite database, made with its folder where it is missing; one can hold many searches.
+        file: A journal, one line a change, made with its folder where it is missing; it can hold many searches. Nobody
+            else may have it open.
         name: Of the search.
         settings: Its sampler's and pruner's settings.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     file.parent.mkdir(parents=True, exist_ok=True)
     return optuna.create_study(
-        storage=f"sqlite:///{file}",
+        storage=_journal(file),
         study_name=name,
         direction="maximize",
         load_if_exists=True,
         pruner=optuna.pruners.MedianPruner(settings.startup_trials, settings.warmup_epochs),
     )
+
+
+def _journal(file: Path) -> JournalStorage:
+    """The journal without what a kill in the middle of a change can leave: a lock, half a line."""
+    file.with_name(f"{file.name}.lock").unlink(missing_ok=True)
+    if file.exists():
+        os.truncate(file, file.read_bytes().rfind(b"\n") + 1)
+    return JournalStorage(JournalFileBackend(str(file)))
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:

@@ -116,6 +116,17 @@ def test_an_interrupted_search_ends_as_one_that_was_not(project, training, tmp_p
     assert [(row["params"], row["state"], row["value"]) for row in rows(project)] == expected
 
 
+def test_half_a_line_in_the_journal_is_not_the_end_of_a_search(project, training):
+    search(project, SPLIT, QUIET, trials=2)
+    journal = project.tune_dir(SPLIT) / "journal.log"
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"op_code":6,"wor')
+    journal.with_name("journal.log.lock").symlink_to(journal)
+    search(project, SPLIT, QUIET, trials=3)
+    assert journal.read_bytes().startswith(whole)
+    assert len(rows(project)) == 3
+
+
 def test_a_finished_search_trains_nothing_and_more_trials_go_on(project, training):
     search(project, SPLIT, QUIET, trials=3)
     training.begun.clear()
@@ -138,7 +149,7 @@ def test_another_question_is_another_search(project, training):
 
 def test_settings_that_do_not_go_together_or_diverge_are_told_and_passed_over(project, training):
     tune = project.tune.model_copy(update={"space": {**project.tune.space, "model.history.heads": (2, 3)}})
-    training.diverge_above = 0.03
+    training.diverge_above = 0.012
     search(project.model_copy(update={"tune": tune}), SPLIT, QUIET)
     reasons = {row["reason"] for row in rows(project) if row["state"] == "impossible"}
     assert reasons == {"loss became NaN"} | {
@@ -146,6 +157,15 @@ def test_settings_that_do_not_go_together_or_diverge_are_told_and_passed_over(pr
     }
     assert len(reasons) == 2
     assert any(row["state"] == "done" for row in rows(project))
+
+
+def test_what_is_wrong_for_every_trial_ends_the_search(project, monkeypatch):
+    def train(*arguments, **named):
+        raise ConfigError("There is no text encoder folder")
+
+    monkeypatch.setattr(searching, "train", train)
+    with pytest.raises(ConfigError, match="no text encoder"):
+        search(project, SPLIT, QUIET)
 
 
 def test_two_searches_do_not_share_a_folder(project, training):
