@@ -14,10 +14,10 @@ from rich.table import Table
 
 from serving import cli_output
 from serving.cli_options import connection_options
-from serving.cli_queries import commas, user_options
+from serving.cli_queries import user_options
 from serving.client import Explanation, RecommenderClient, UserQuery
 from serving.client.contributions import Contribution, contributions
-from serving.client.sentences import ItemFacts, Language, Wording, find_reasons, say
+from serving.client.sentences import ItemFacts, Language, Wording, find_reasons, item_facts, say
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -69,11 +69,6 @@ def explain(
     for result in results:
         for one in result:
             _print(console, one, facts, wording, top)
-
-
-def item_facts(titles: Mapping[str, str], keywords: Mapping[str, str]) -> dict[str, ItemFacts]:
-    """What sentences may say of items, from titles and comma-separated properties by id."""
-    return {item: ItemFacts(title, tuple(commas([keywords.get(item, "")]))) for item, title in titles.items()}
 
 
 def _as_json(one: Explanation, facts: Mapping[str, ItemFacts], wording: Wording) -> dict[str, Any]:

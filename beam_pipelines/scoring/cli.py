@@ -136,6 +136,31 @@ def pairs(lists: bool, **options: Any) -> None:
         _score("pairs", {}, by_item=not lists, **options)
 
 
+@_command("explain", _DATASET, _HISTORY, _REQUESTS)
+@click.option(
+    "--pairs", multiple=True, metavar="FILE", help="Files with user_id and item_id, for users of --dataset."
+)
+@click.option(
+    "--titles", help="A titles.tsv; makes a sentence of every explanation, which names items by it."
+)
+@click.option(
+    "--keywords", help="A file of item id, tab, properties with commas between, that sentences may name."
+)
+@click.option(
+    "--language", type=click.Choice(["en", "zh"]), default="en", show_default=True, help="Of the sentences."
+)
+@click.option("--verb", default="", help="What people do with items, in sentences.  [default: watched]")
+def explain(**options: Any) -> None:
+    """Say why given items score as they do for users, one row a pair.
+
+    Pairs come as for `score pairs`. A row has the score, what it is made of (lists of events, words and features beside
+    lists of what each adds), the nearest items of the history, and with --titles a sentence. BEAM_ARGUMENTS after --
+    go to Apache Beam.
+    """
+    with friendly_errors():
+        _score("explain", {}, by_item=True, **options)
+
+
 @_command("embed-users", _DATASET, _HISTORY, _REQUESTS)
 def embed_users(**options: Any) -> None:
     """Write the query vector of every user.

@@ -19,6 +19,7 @@ from beam_pipelines.reader import Dataset
 from beam_pipelines.scoring.handler import SavedModelHandler, SignatureHandler
 from beam_pipelines.scoring.locate import find_signature, open_model
 from beam_pipelines.scoring.remote import InstalledClient, RemoteModelHandler, served_signatures
+from beam_pipelines.scoring.sentences import Sentences
 from beam_pipelines.scoring.settings import ScoreSettings
 from beam_pipelines.scoring.signature import Signature, TensorSpec
 from beam_pipelines.scoring.task import TASKS, Task
@@ -57,6 +58,7 @@ class ScorePlan:
         task: what is scored.
         handler: of the model.
         inputs: of the records.
+        sentences: made of explanations, or None.
         units: of work, where records are not grouped.
         grouping: how they are grouped, or None.
         model: for the manifest: path or address, version, digest.
@@ -69,6 +71,7 @@ class ScorePlan:
     task: Task
     handler: SignatureHandler
     inputs: Inputs
+    sentences: Sentences | None
     units: tuple[Unit, ...]
     grouping: Grouping | None
     model: dict[str, Any]
@@ -93,6 +96,8 @@ def plan_scoring(settings: ScoreSettings) -> ScorePlan:
     """
     task = TASKS[settings.task]
     handler, signature, model = _model(settings, task)
+    sentences = Sentences.of(settings)
+    task = task.fitted([*signature.outputs, *(["sentence"] if sentences else [])])
     _check(settings, task, signature)
     inputs = Inputs(task, signature.inputs, dict(settings.defaults), settings.ignore_unknown)
     files, pairs = _files(settings.files), _files(settings.pairs)
@@ -108,6 +113,7 @@ def plan_scoring(settings: ScoreSettings) -> ScorePlan:
         name: getattr(settings, name)
         for name in ("task", "k", "format", "by_item", "defaults", "ignore_unknown", "history")
     }
+    options["sentences"] = sentences.digest() if sentences else None
     version = importlib.metadata.version("twotower")
     contents = [[file.label, content_digest(file)] for file in (*files, *pairs)]
     if dataset:
@@ -117,6 +123,7 @@ def plan_scoring(settings: ScoreSettings) -> ScorePlan:
         task=task,
         handler=handler,
         inputs=inputs,
+        sentences=sentences,
         units=units,
         grouping=grouping,
         model=model,
@@ -159,7 +166,9 @@ def _check(settings: ScoreSettings, task: Task, signature: Signature) -> None:
         ConfigError: k is larger than the model's, or a default is for no input.
     """
     if missing := [
-        output for output in task.columns.values() if output not in (*signature.outputs, "item_id")
+        output
+        for output in task.columns.values()
+        if output not in (*signature.outputs, "item_id", "sentence")
     ]:
         raise ModelError(f"{settings.model}: the signature {signature.name!r} has no output {missing[0]!r}.")
     longest = (

@@ -122,6 +122,7 @@ def _output(plan: ScorePlan, building: Path, final: Path, base: dict[str, Any] |
         kind=settings.format,
         by_item=settings.by_item,
         k=settings.k,
+        sentences=plan.sentences,
         part_records=settings.part_records,
         earlier=str(final.resolve()) if base else None,
         earlier_parts={int(unit): count for unit, count in base["unit_parts"].items()} if base else {},

@@ -12,8 +12,8 @@ class ScoreSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    task: Literal["recommend", "retrieve", "pairs", "embed-users", "embed-items", "similar"] = Field(
-        description="What is scored."
+    task: Literal["recommend", "retrieve", "pairs", "explain", "embed-users", "embed-items", "similar"] = (
+        Field(description="What is scored.")
     )
     model: str = Field(
         description="Folder of the model or of one version; with `target` its name on the server."
@@ -38,6 +38,14 @@ class ScoreSettings(BaseModel):
         default_factory=dict,
         description="Values for inputs that a record lacks; lists are added to the record's.",
     )
+    titles: str | None = Field(
+        None, description="titles.tsv with what sentences of `explain` call the items; None: no sentences."
+    )
+    keywords: str | None = Field(
+        None, description="File of item id, tab, properties with commas between, that sentences may name."
+    )
+    language: Literal["en", "zh"] = Field("en", description="Of the sentences.")
+    verb: str = Field("", description="What people do with items, in sentences; empty: watch them.")
     ignore_unknown: bool = Field(False, description="Pass over fields that the model has no input for.")
     batch_size: int = Field(128, ge=1, description="Records in a call of the model.")
     batch_length: int | None = Field(
@@ -54,8 +62,11 @@ class ScoreSettings(BaseModel):
     def _sources(self) -> ScoreSettings:
         if bool(self.dataset) == bool(self.files):
             raise ValueError("give either a dataset or files with the records, not both and not neither")
-        if self.pairs and (self.task != "pairs" or not self.dataset):
-            raise ValueError("files of pairs go with `score pairs` and a dataset that has the users")
-        if self.task == "pairs" and self.dataset and not self.pairs:
-            raise ValueError("`score pairs` over a dataset needs files with the pairs")
+        of_items = self.task in ("pairs", "explain")
+        if self.pairs and not (of_items and self.dataset):
+            raise ValueError(
+                "files of pairs go with `score pairs` or `score explain` and a dataset that has the users"
+            )
+        if of_items and self.dataset and not self.pairs:
+            raise ValueError(f"`score {self.task}` over a dataset needs files with the pairs")
         return self

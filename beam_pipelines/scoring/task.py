@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +22,8 @@ class Task:
         side: what a record describes: a user, an item by its features, or an item by its id alone.
         columns: output column to the output of the signature that it holds, in order; lists with a value an entry.
         of_items: records bring items of their own to score (`rank`).
+        parts: outputs that have a list for each entry, to the output that names what stands in it; "" there is padding.
+        optional: columns that only some models have an output for.
     """
 
     name: str
@@ -29,6 +31,8 @@ class Task:
     side: Side
     columns: dict[str, str] = field(default_factory=dict)
     of_items: bool = False
+    parts: dict[str, str] = field(default_factory=dict)
+    optional: frozenset[str] = frozenset()
 
     @property
     def key(self) -> str:
@@ -40,6 +44,27 @@ class Task:
         """A row is a list of items, best first."""
         return self.signature in ("recommend", "retrieve", "similar_items")
 
+    def fitted(self, outputs: Collection[str]) -> Task:
+        """The same without optional columns that a model has no output for."""
+        kept = {
+            name: output
+            for name, output in self.columns.items()
+            if output in outputs or name not in self.optional
+        }
+        return replace(self, columns=kept)
+
+
+_PARTS = {
+    output: names
+    for names, output in (
+        ("history_item_id", "history_contribution"), ("query_word", "query_word_contribution"),
+        ("user_feature", "user_feature_contribution"), ("item_word", "item_word_contribution"),
+        ("nearest_item_id", "nearest_cosine"),
+    )
+    for output in (names, output)
+}  # fmt: skip
+_PLAIN = ("item_id", "score", "baseline", "item_baseline", "completeness_error")
+_EXPLAINED = {name: name for name in (*_PLAIN, *_PARTS, "sentence")}
 
 TASKS = {
     task.name: task
@@ -47,13 +72,23 @@ TASKS = {
         Task("recommend", "recommend", "users", {"item_id": "item_id", "score": "score"}),
         Task("retrieve", "retrieve", "users", {"item_id": "item_id", "score": "score"}),
         Task("pairs", "rank", "users", {"item_id": "item_id", "score": "score"}, of_items=True),
+        Task(
+            "explain",
+            "explain",
+            "users",
+            _EXPLAINED,
+            of_items=True,
+            parts=_PARTS,
+            optional=frozenset(name for name in (*_PARTS, "item_baseline") if name.startswith("item_"))
+            | {"sentence"},
+        ),
         Task("embed-users", "embed_query", "users", {"embedding": "embedding"}),
         Task("embed-items", "embed_item", "items", {"embedding": "embedding"}),
         Task("similar", "similar_items", "ids", {"similar_item_id": "item_id", "score": "score"}),
     )
 }
 
-_TYPES = {"item_id": pa.list_(pa.string()), "similar_item_id": pa.list_(pa.string())}
+_TEXTS = {"item_id", "similar_item_id", "sentence", *_PARTS.values()}
 
 
 def result_schema(task: Task, by_item: bool) -> pa.Schema:
@@ -66,7 +101,8 @@ def result_schema(task: Task, by_item: bool) -> pa.Schema:
     fields = [pa.field(task.key, pa.string())]
     fields += [pa.field("rank", pa.int32())] if by_item and task.ranked else []
     for name in task.columns:
-        kind = _TYPES.get(name, pa.list_(pa.float32()))
+        kind = pa.list_(pa.string() if name in _TEXTS else pa.float32())
+        kind = pa.list_(kind) if name in task.parts else kind
         fields.append(pa.field(name, kind.value_type if by_item else kind))
     return pa.schema(fields)
 
@@ -88,7 +124,9 @@ def result_table(
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
     schema = result_schema(task, by_item=False)
     for name, output in task.columns.items():
-        if output == "item_id" and task.of_items:
+        if name in task.parts:
+            flat = _part_lists(task, output, answers, lengths, schema.field(name).type.value_type)
+        elif output == "item_id" and task.of_items:
             flat = pa.array([item for row in rows for item in row["item_id"]], pa.string())
         elif schema.field(name).type.value_type == pa.string():
             parts = [answer[output][:length] for answer, length in zip(answers, lengths, strict=True)]
@@ -98,6 +136,19 @@ def result_table(
             flat = pa.array(_joined(parts, np.float32), pa.float32())
         columns.append(pa.ListArray.from_arrays(offsets, flat))
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _part_lists(
+    task: Task, output: str, answers: Sequence[Any], lengths: Sequence[int], kind: pa.DataType
+) -> pa.Array:
+    """A list for each entry of each answer, without padding."""
+    lists: list[list[Any]] = []
+    for answer, length in zip(answers, lengths, strict=True):
+        names = answer[task.parts[output]][:length]
+        lists += [row[name != b""].tolist() for row, name in zip(answer[output][:length], names, strict=True)]
+    if kind.value_type == pa.string():
+        lists = [[text.decode("utf-8", "replace") for text in row] for row in lists]
+    return pa.array(lists, kind)
 
 
 def _joined(parts: Sequence[Any], dtype: Any) -> Any:

@@ -21,6 +21,7 @@ from beam_pipelines.scoring.formats import encode_table
 from beam_pipelines.scoring.handler import SignatureHandler
 from beam_pipelines.scoring.parts import STATE_SCHEMA, Part, part_file, write_part
 from beam_pipelines.scoring.rows import BlockEnd, InputRow, Refused
+from beam_pipelines.scoring.sentences import Sentences
 from beam_pipelines.scoring.task import by_item, list_lengths, result_schema, result_table
 from beam_pipelines.scoring.units import Inputs, Unit
 
@@ -36,6 +37,7 @@ class Output:
         kind: format of the files.
         by_item: one row an item of a list.
         k: length of ranked lists; None: as the model gives.
+        sentences: made of explanations, or None.
         part_records: records in a part; what is in memory at once.
         earlier: directory of earlier results to take unchanged records from.
         earlier_parts: unit to the number of its parts there.
@@ -45,6 +47,7 @@ class Output:
     kind: str
     by_item: bool
     k: int | None
+    sentences: Sentences | None
     part_records: int
     earlier: str | None = None
     earlier_parts: dict[int, int] = field(default_factory=dict)
@@ -133,6 +136,9 @@ class ScoreUnits(beam.DoFn):  # type: ignore[misc] # Beam is untyped
         answered = [place for place in new if place not in failures]
         keys, fields = [rows[place].key for place in answered], [rows[place].fields for place in answered]
         good = [answer for answer in answers if not isinstance(answer, Failure)]
+        if (said := output.sentences) is not None:
+            pairs = zip(good, fields, strict=True)
+            good = [{**answer, "sentence": said.said(row["item_id"], answer)} for answer, row in pairs]
         fresh = result_table(task, keys, fields, good, output.k)
         lengths = list_lengths(fresh, task) if output.by_item else [1] * len(fresh)
         fresh = by_item(fresh, task) if output.by_item else fresh

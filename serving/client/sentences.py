@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from serving.client.contributions import Contribution, contributions
 from serving.client.results import Explanation
@@ -152,6 +152,37 @@ def explain_in_words(
 ) -> dict[str, str]:
     """Returns a sentence by item id for what `explain` returned; "" where nothing can be said."""
     return {one.item_id: say(find_reasons(one, items), wording) for one in explanations}
+
+
+class SentenceMaker:
+    """Sentences for batches: `template` in the entry points `twotower.sentences`, which `twotower score explain` uses.
+
+    Args:
+        titles: content of a titles.tsv: item id, tab, title.
+        keywords: content of a file of item id, tab, properties with commas between.
+        language: "en" or "zh".
+        verb: what people do with items; empty: "watched", "看过".
+    """
+
+    def __init__(self, titles: str, keywords: str, language: Language, verb: str) -> None:
+        self._items = item_facts(_table(titles), _table(keywords))
+        self._wording = Wording(language, verb)
+
+    def __call__(self, item_id: str, parts: Mapping[str, Any]) -> str:
+        """Returns a sentence for an item, or ""; `parts` as in `Explanation`, lists in the place of arrays."""
+        return say(find_reasons(Explanation(item_id, parts), self._items), self._wording)
+
+
+def item_facts(titles: Mapping[str, str], keywords: Mapping[str, str]) -> dict[str, ItemFacts]:
+    """Returns what may be said of items, from titles and comma-separated properties by id."""
+    properties = {
+        item: tuple(filter(None, map(str.strip, line.split(",")))) for item, line in keywords.items()
+    }
+    return {item: ItemFacts(title, properties.get(item, ())) for item, title in titles.items()}
+
+
+def _table(text: str) -> dict[str, str]:
+    return {item: rest for item, tab, rest in (line.partition("\t") for line in text.splitlines()) if tab}
 
 
 def _english(reasons: Reasons, verb: str) -> str:

@@ -102,6 +102,27 @@ def write_recommender(folder: Path, bonus: float = 0.0) -> Path:
             return {"score": tf.where(tf.reduce_any(known, axis=2), scores, float("nan"))}
 
         @tf.function
+        def explain(self, **inputs: Any) -> Any:
+            items, history = inputs["item_id"], inputs["history_item_id"]
+            baseline = self.rank(**{**inputs, "history_item_id": tf.zeros_like(history)})["score"]
+            share = tf.where(history == "", 0.0, 0.01)[:, tf.newaxis]
+            words = tf.strings.split(inputs["query"]).to_tensor()[:, tf.newaxis]
+            count, one = tf.shape(items)[1], tf.ones_like(baseline)[:, :, tf.newaxis]
+            return {
+                "score": self.rank(**inputs)["score"],
+                "baseline": baseline,
+                "completeness_error": tf.zeros_like(baseline),
+                "history_item_id": tf.repeat(history[:, tf.newaxis], count, axis=1),
+                "history_contribution": share * one,
+                "query_word": tf.repeat(words, count, axis=1),
+                "query_word_contribution": tf.zeros_like(words, tf.float32) * one,
+                "user_feature": tf.fill(tf.shape(one), "age"),
+                "user_feature_contribution": 0.0 * one,
+                "nearest_item_id": items[:, :, tf.newaxis],
+                "nearest_cosine": one,
+            }
+
+        @tf.function
         def embed_query(self, **inputs: Any) -> Any:
             length = tf.cast(tf.strings.length(inputs["query"]), tf.float32)
             return {"embedding": tf.stack([events(inputs), length], axis=1)}
@@ -135,6 +156,7 @@ def write_recommender(folder: Path, bonus: float = 0.0) -> Path:
         "recommend": model.recommend.get_concrete_function(**side, **strings),
         "retrieve": model.recommend.get_concrete_function(**side, **strings),
         "rank": model.rank.get_concrete_function(**side, **many),
+        "explain": model.explain.get_concrete_function(**side, **many),
         "embed_query": model.embed_query.get_concrete_function(**side),
         "embed_item": model.embed_item.get_concrete_function(**features),
         "similar_items": model.similar_items.get_concrete_function(**one),

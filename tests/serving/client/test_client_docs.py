@@ -36,6 +36,7 @@ def server(monkeypatch):
         labels={"stable": 1},
         user_features={"age": "float32"},
         optional_inputs=rules,
+        explains=True,
     )
     with FakeServer(model) as running:
         monkeypatch.setenv("RECOMMENDER", running.target)
@@ -58,6 +59,7 @@ def test_the_blocks_run_in_their_order(server, tmp_path):
     assert "the model has no user feature 'aeg'; it has age" in done.stdout
     assert "cannot be compared with one of" in done.stdout
     assert "['new 2']" in done.stdout
+    assert "You watched Alien and Solaris, and this is sci-fi too.\nBecause you watched Alien" in done.stdout
     assert "[('b', 1.0), ('c', 1.0), ('d', 1.0)]" in done.stdout
 
 
