@@ -21,7 +21,7 @@ from trainer.distill.distillation import Distillation, make_optimizer, training_
 from trainer.distill.hugging_face import write_hugging_face
 from trainer.distill.ranking import RankingTeacher
 from trainer.distill.report import latency_figures, ndcg_figures, print_distillation, size_figures
-from trainer.distill.student import make_student
+from trainer.distill.student import make_student, spaced_layers
 from trainer.distill.texts import distillation_texts, hold_out
 from trainer.errors import ConfigError
 from trainer.keras_compat import keras
@@ -64,12 +64,16 @@ def distill(config: ProjectConfig, split: str, console: Console, *, overwrite: b
     identity = digest_of(config.distill, teacher_run.finished()["identity"])
     run = RunDirectory(config.work_dir / split / "student")
     began = time.monotonic()
-    if not run.begin(identity, overwrite, task="distill"):
+    known = None if overwrite else run.manifest()
+    if known is not None and known["identity"] == identity and known.get("finished"):
         console.print(f"{run.path} is up to date: same run and settings. Use --overwrite to distill again.")
         return run.path / ENCODER
     bench = Workbench.open(config, DatasetDirectory.open(config.dataset_dir(split)), console)
     if bench.encoder is None:
         raise ConfigError("There is nothing to distill: neither items nor queries of this model have text.")
+    teacher_layers = len(bench.encoder.backbone.transformer_layers)
+    spaced_layers(teacher_layers, config.distill.layers)  # refuses before anything is removed
+    run.begin(identity, overwrite, task="distill")
     load_best(bench.model, config.train, teacher_run)
     student, held, teacher_vectors, state = _fit(config, bench, bench.encoder, run, console)
     report = _report(config, bench, student, held, teacher_vectors)

@@ -134,11 +134,12 @@ def test_without_a_finished_run_there_is_no_teacher(project, tmp_path):
         distill(project.model_copy(update={"work_dir": tmp_path}), SPLIT, QUIET)
 
 
-def test_more_layers_than_the_teacher_has_are_refused_at_the_command_line(project):
+def test_more_layers_than_the_teacher_has_are_refused_and_nothing_is_removed(student, project):
     said = CliRunner().invoke(command, [str(project.work_dir / "tiny.toml"), "--layers", "3"])
     assert said.exit_code == 1
     assert "distill.layers = 3" in said.output
     assert "Traceback" not in said.output
+    assert (student / "model.safetensors").exists()
 
 
 def test_a_model_without_query_text_has_no_ranking_teacher(bench):
