@@ -37,9 +37,11 @@ def gather_extras(run: RunDirectory, measurement: Measurement, result: Evaluatio
         seed=seed,
     )
     groups = item_labels(preparation, preparation.catalogue)
-    return Extras(
-        training_curves(run), project(measurement.item_vectors.numpy(), groups, seed=seed), good, bad
-    )
+    width = (
+        measurement.config.train.model.embedding_dim
+    )  # what the tower made; sketches of words come behind it
+    vectors = measurement.item_vectors.numpy()[:, :width]
+    return Extras(training_curves(run), project(vectors, groups, seed=seed), good, bad)
 
 
 def training_curves(run: RunDirectory) -> dict[str, list[float]]:
