@@ -22,6 +22,7 @@ short_setting() {
         client_deadlines) echo "--calls 20 --json $results/client_deadlines.json" ;;
         evaluation) echo "--events 30000 --items 2000 --queries 500 --json $results/evaluation.json" ;;
         codec) echo "--requests 100 --rounds 3 --json $results/codec.json" ;;
+        text_modes) echo "steps examples/movielens-100k.toml --rounds 1 --batch 64" ;;
         text_tower) echo "--config examples/movielens-100k.toml --rounds 1 --seconds 0.1 --keep $results/text_tower" ;;
         serving_faults) echo "--swaps 2 --megabytes 5 --fuzz 500 --per-second 1 --silent 50" ;;
         serving_load) echo "--callers 1 --callers 8 --seconds 1 --rounds 2 --json $results/serving_load.json" ;;

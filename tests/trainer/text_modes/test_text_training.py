@@ -73,6 +73,7 @@ def bench(tuned):
     return made
 
 
+@pytest.mark.slow
 def test_bert_learns_from_the_epoch_on_that_was_asked_for(config, tuned, tmp_path, monkeypatch):
     """Interrupted in that epoch: until then nothing has moved, and the whole ends as without the interruption."""
     again = project(config, tmp_path, LORA, epochs=3)
@@ -105,9 +106,11 @@ def test_bert_learns_from_the_epoch_on_that_was_asked_for(config, tuned, tmp_pat
     assert json.loads(run.history_file.read_text()) == json.loads(whole.history_file.read_text())
 
 
+@pytest.mark.slow
 def test_what_was_learned_is_what_is_measured_and_loaded(bench, tuned, encoder):
     """The figures of the last epoch come again, from an encoder that is another one than at the start."""
-    history = json.loads(RunDirectory(tuned.run_dir(SPLIT)).history_file.read_text())
+    run = RunDirectory(tuned.run_dir(SPLIT))
+    history = json.loads(run.history_file.read_text())
     validation = load_sequences(bench.dataset, "validation", bench.preparation.catalogue)
     queries = queries_of(validation)
     scorer = ModelScorer(bench.model, bench.preparation, validation, queries, rerank=False)
@@ -117,9 +120,10 @@ def test_what_was_learned_is_what_is_measured_and_loaded(bench, tuned, encoder):
     vectors = bench.model.known_catalogue.inputs["text"].numpy()
     np.testing.assert_allclose(vectors, bench.encoder.encode_all(texts, 8), atol=1e-5)
     assert np.abs(vectors - encoder.encode_all(texts, 8)).max() > 1e-3
-    assert bench.encoder_digest == encoder.digest() != bench.encoder.digest()
+    assert run.finished()["encoder_digest"] == bench.encoder_digest != bench.encoder.digest()
 
 
+@pytest.mark.slow
 def test_the_export_holds_what_was_learned(tuned, bench):
     """`export` compares its answers with the live model's; here the text alone is asked for."""
     version = export(tuned, SPLIT, QUIET)
