@@ -8,7 +8,8 @@
     python benchmarks/training.py waiting
 
 All variants of a table take turns in each round of one process; medians over the rounds with the smallest and the
-largest, and ratios taken inside each round.
+largest, and ratios taken inside each round; by the clock, and by the processor seconds of the process, which other
+programs on the machine disturb less.
 """
 
 from __future__ import annotations
@@ -143,7 +144,12 @@ def input_(rounds: int) -> None:
     _print(
         "Shuffled input",
         "events/s",
-        {n: [pipelines.EVENTS * 1000 / t for t in ts] for n, ts in times.items()},
+        {
+            name: [
+                (1000 * pipelines.EVENTS / passed, 1000 * pipelines.EVENTS / used) for passed, used in pairs
+            ]
+            for name, pairs in times.items()
+        },
         "naive: shuffle, parse one, batch",
     )
 
@@ -162,32 +168,40 @@ def waiting(steps: int) -> None:
     _CONSOLE.print(f"share of waiting: {spent['IteratorGetNext'] / spent['step']:.1%}")
 
 
+_Times = dict[str, list[tuple[float, float]]]
+
+
 def _report(title: str, steps: dict[str, Callable[[], Any]], base: str, rounds: int, seconds: float) -> None:
     _print(title, "ms a step", _measure(steps, rounds, seconds), base)
 
 
-def _measure(calls: dict[str, Callable[[], Any]], rounds: int, seconds: float) -> dict[str, list[float]]:
-    """Milliseconds a call, one value a round."""
+def _measure(calls: dict[str, Callable[[], Any]], rounds: int, seconds: float) -> _Times:
+    """Milliseconds a call by the clock and of the processors, one pair a round."""
     for call in calls.values():
         call()
-    times: dict[str, list[float]] = {name: [] for name in calls}
+    times: _Times = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
-            count, begun = 0, time.perf_counter()
+            count, begun, spent = 0, time.perf_counter(), time.process_time()
             while not count or time.perf_counter() - begun < seconds:
                 call()
                 count += 1
-            times[name].append(1000 * (time.perf_counter() - begun) / count)
+            passed, used = time.perf_counter() - begun, time.process_time() - spent
+            times[name].append((1000 * passed / count, 1000 * used / count))
     return times
 
 
-def _print(title: str, unit: str, values: dict[str, list[float]], base: str) -> None:
+def _print(title: str, unit: str, values: _Times, base: str) -> None:
     table = Table(title=title)
-    for column in ("variant", unit, f"x {base}"):
+    for column in ("variant", unit, f"x {base}", "the same of the processors", f"x {base}"):
         table.add_column(column)
-    for name, figures in values.items():
-        ratios = [figure / other for figure, other in zip(figures, values[base], strict=True)]
-        table.add_row(name, _spread(figures), _spread(ratios))
+    for name, pairs in values.items():
+        row = [name]
+        for kind in (0, 1):
+            figures, others = [pair[kind] for pair in pairs], [pair[kind] for pair in values[base]]
+            ratios = [figure / other for figure, other in zip(figures, others, strict=True)]
+            row += [_spread(figures), _spread(ratios)]
+        table.add_row(*row)
     _CONSOLE.print(table)
 
 

@@ -95,14 +95,18 @@ class RunDirectory:
         Returns:
             False where the run is finished, and nothing is left to do.
         """
-        manifest = None if overwrite else self.manifest()
-        known = manifest is not None and manifest["identity"] == identity
-        if manifest is not None and known and manifest.get("finished"):
+        if not overwrite and self.is_done(identity):
             return False
-        if not known:
+        manifest = None if overwrite else self.manifest()
+        if manifest is None or manifest["identity"] != identity:
             shutil.rmtree(self.path, ignore_errors=True)
         self.write_manifest({"identity": identity, **start, "finished": False})
         return True
+
+    def is_done(self, identity: str) -> bool:
+        """Whether a run of these data and settings is finished."""
+        manifest = self.manifest()
+        return bool(manifest and manifest["identity"] == identity and manifest.get("finished"))
 
     def finished(self) -> dict[str, Any]:
         """run.json of a finished run.

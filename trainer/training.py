@@ -69,7 +69,7 @@ def train(
     identity = run_identity(config, dataset)
     began = time.monotonic()
     if not placement.writes:
-        return _help(config, dataset, run, placement)
+        return run if run.is_done(identity) and not overwrite else _help(config, dataset, run, placement)
     if not run.begin(identity, overwrite):
         console.print(
             f"{run.path} is up to date: same data, settings and encoder. Use --overwrite to train again."
