@@ -16,7 +16,6 @@ from trainer.item_tower import TEXT
 from trainer.keras_compat import keras
 from trainer.model import TwoTowerModel
 from trainer.precision import products_in
-from trainer.precision import products_in
 from trainer.preparation import Preparation, catalogue_tables, prepare
 from trainer.sequences import Sequences, load_sequences
 from trainer.text_cache import TextVectorCache
