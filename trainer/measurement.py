@@ -120,7 +120,7 @@ class Measurement:
 
     def diagnostics(self) -> dict[str, float]:
         """What the trained item vectors are like."""
-        return describe_items(self.item_vectors.numpy())
+        return describe_items(self.bench.model.learned(self.item_vectors).numpy())
 
     def _measure(
         self, name: str, scorer_for: Callable[[bool], Scorer]

@@ -11,6 +11,7 @@ from trainer.distribution import replicas
 from trainer.features import FeatureSpecs
 from trainer.item_tower import TEXT, ItemTower
 from trainer.keras_compat import keras, tf
+from trainer.lexical import LEXICAL, LexicalSketch
 from trainer.query_tower import QueryTower
 from trainer.ranking_head import RankingHead
 from trainer.retrieval_loss import RetrievalLoss
@@ -118,6 +119,7 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         self._loss_means = {name: keras.metrics.Mean(name=name) for name in self.loss_weights}
         self._total_mean = keras.metrics.Mean(name="loss")
         self.catalogue: CatalogueTables | None = None
+        self.sketch: LexicalSketch | None = None  # of a model that compares words
         self.text_tower: TextTower | None = (
             None  # of a mode in which BERT learns; none of the Keras model's weights
         )
@@ -187,13 +189,33 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         return [self._total_mean, *self._loss_means.values()]
 
     def encode_items(self, inputs: dict[str, Any]) -> Any:
-        """float32 [B, D] vectors of items as they are served (nothing dropped)."""
-        return self._normalized(self.item_tower(self._item_inputs(inputs), training=False))
+        """float32 [B, D] vectors of items as they are served (nothing dropped); sketches of their words behind it."""
+        vectors = self._normalized(self.item_tower(self._item_inputs(inputs), training=False))
+        return vectors if self.sketch is None else tf.concat([vectors, inputs[LEXICAL]], axis=1)
 
-    def encode_queries(self, history: dict[str, Any], user: dict[str, Any] | None, text: Any | None) -> Any:
-        """float32 [B, D] query vectors as they are served; arguments as `QueryTower.call`, the text E wide."""
+    def encode_queries(
+        self, history: dict[str, Any], user: dict[str, Any] | None, text: Any | None, words: Any | None = None
+    ) -> Any:
+        """float32 [B, D] query vectors as they are served.
+
+        Args:
+            history: As `QueryTower.call`, vectors as `encode_items` gives them.
+            user: As `QueryTower.call`.
+            text: float32 [B, E] vectors of the query texts.
+            words: string [B] query texts, of which a model that compares words makes a sketch; None = no texts.
+        """
         text = None if text is None else self.projected(text)
-        return self._normalized(self.query_tower(history, user, text))
+        history = history | {"vectors": self.learned(history["vectors"])}
+        queries = self._normalized(self.query_tower(history, user, text))
+        if self.sketch is None:
+            return queries
+        words = tf.fill([tf.shape(queries)[0]], "") if words is None else words
+        weight = self.config.model.lexical_weight * self.temperature
+        return tf.concat([queries, weight * self.sketch.queries(words)], axis=1)
+
+    def learned(self, vectors: Any) -> Any:
+        """The part of float32 [..., D] vectors that the towers made, without sketches."""
+        return vectors if self.sketch is None else vectors[..., : self.config.model.embedding_dim]
 
     def retrieval_scores(self, queries: Any, items: Any) -> Any:
         """float32 [B, N] from float32 [B, D] query vectors and float32 [N, D] item vectors."""
@@ -201,9 +223,16 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
 
     def ranking_scores(self, queries: Any, history: dict[str, Any], items: Any, scale: Any) -> Any:
         """float32 [B, N] ranking scores of float32 [B, N, D] item vectors with log counts `scale` [B, N]."""
-        return self.ranking_head(queries, history["vectors"], history["mask"], items, scale, training=False)[
-            0
-        ]
+        past, learned = self.learned(history["vectors"]), self.learned(items)
+        scores = self.ranking_head(
+            self.learned(queries), past, history["mask"], learned, scale, training=False
+        )[0]
+        return scores if self.sketch is None else scores + self.lexical_scores(queries, items)
+
+    def lexical_scores(self, queries: Any, items: Any) -> Any:
+        """float32 [B, N] what the sketches add to the scores of float32 [B, N, D] item vectors."""
+        width = self.config.model.embedding_dim
+        return tf.einsum("bd,bnd->bn", queries[:, width:], items[..., width:]) / self.temperature
 
     def train_step(self, data: dict[str, Any]) -> dict[str, Any]:
         """One step of Keras' fit.

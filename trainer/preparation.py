@@ -18,6 +18,7 @@ from trainer.errors import DatasetError
 from trainer.features import CategorySpec, FeatureLookup, FeatureSpecs, NumericSpec, pad_lists
 from trainer.item_tower import ID, TEXT
 from trainer.keras_compat import tf
+from trainer.lexical import LEXICAL, LexicalSketch, LexicalSpec
 from trainer.model import CatalogueTables, ModelSpec
 from trainer.query_views import query_views
 from trainer.sequences import Sequences
@@ -82,7 +83,11 @@ def prepare(
 
 
 def catalogue_tables(
-    preparation: Preparation, config: TrainConfig, cache: TextVectorCache | None, progress: Any = None
+    preparation: Preparation,
+    config: TrainConfig,
+    cache: TextVectorCache | None,
+    progress: Any = None,
+    sketch: LexicalSketch | None = None,
 ) -> CatalogueTables:
     """The catalogue as tensors; encodes texts that the cache does not know yet.
 
@@ -91,6 +96,7 @@ def catalogue_tables(
         config: Its query-text settings decide the query views.
         cache: Gives text vectors; None without a text encoder.
         progress: Called with the number of texts encoded after each batch.
+        sketch: Of the words of texts, in a model that compares them.
     """
     catalogue = preparation.catalogue
     counts = catalogue.counts.astype(np.float32)
@@ -111,6 +117,8 @@ def catalogue_tables(
     )
     if width:
         inputs[TEXT] = tf.Variable(stacked[0], trainable=False) if learns else tf.constant(stacked[0])
+    if sketch is not None:
+        inputs[LEXICAL] = sketch.all_items(texts)
     return CatalogueTables(
         inputs=inputs,
         share=tf.constant(counts / max(1.0, counts.sum())),
@@ -127,6 +135,24 @@ def text_views(
 ) -> list[list[str]]:
     """V lists of what users might type for each item; none in a model without text queries."""
     return query_views(dataset, catalogue, texts, config) if config.model.query_text else []
+
+
+def lexical_sketch(preparation: Preparation, width: int) -> LexicalSketch | None:
+    """The sketch of a model that compares words, weighted by the texts of items with events; None for width 0.
+
+    Raises:
+        DatasetError: the items have no text.
+    """
+    if not width:
+        return None
+    if preparation.item_text is None:
+        raise DatasetError(
+            f"{preparation.dataset.path}: train.model.lexical_width = {width}, but the items have no text. Set "
+            "features.items.text and build again, or leave the words out."
+        )
+    return LexicalSketch(
+        LexicalSpec.measured(item_texts(preparation)[: preparation.catalogue.trained]), width
+    )
 
 
 def item_texts(preparation: Preparation) -> list[str]:

@@ -51,13 +51,13 @@ class ModelScorer:
         self._events = (
             event_rows(preparation, sequences.events) if model.config.model.history.event_types else None
         )
-        self._vectors = encode_catalogue(model) if item_vectors is None else item_vectors
+        self.refresh(encode_catalogue(model) if item_vectors is None else item_vectors)
         self._texts = query_texts
         self._score = tf.function(self._scores, reduce_retracing=True)
 
     def refresh(self, item_vectors: Any) -> None:
         """Takes float32 [N, D] item vectors anew, after the model has learned."""
-        self._vectors = item_vectors
+        self._vectors = self._model.learned(item_vectors)  # nobody asks in words, so no sketch can match
 
     def __call__(self, start: int, stop: int) -> Scores:
         """float32 [stop - start, N] in catalogue order."""
@@ -104,7 +104,7 @@ class ModelScorer:
         mask = items >= 0
         vectors = tf.gather(item_vectors, tf.maximum(items, 0)) * tf.cast(mask, tf.float32)[:, :, tf.newaxis]
         history = {**history, "vectors": vectors, "mask": mask}
-        queries = model.encode_queries(history, users or None, text)
+        queries = model.learned(model.encode_queries(history, users or None, text))
         scores = model.retrieval_scores(queries, item_vectors)
         return self._reranked(scores, queries, history, seen, item_vectors) if self._rerank else scores
 

@@ -56,6 +56,7 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         # What is saved are these TensorFlow variables. Keras' own wrappers would be saved as copies of them, and a
         # server, which restores by the graph alone, would fill the copies and leave the variables themselves empty.
         self._variables = layers.variables()
+        self._sketch = model.sketch
         self._resources = layers.resources()
         self._item_lookup, self._user_lookup = item_lookup, user_lookup
         self._index = index
@@ -105,9 +106,14 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         features = self._item_lookup(inputs) | {ID: ids}
         if self._settings.item_text is not None and self._layers.encoder is not None:
             features[TEXT] = self._text_vectors(inputs[self._settings.item_text])
-        return {
-            contract.EMBEDDING: self._settings.normalized(self._layers.item_tower(features, training=False))
-        }
+        return {contract.EMBEDDING: self._item_vectors(features, inputs)}
+
+    def _item_vectors(self, features: Tensors, inputs: Tensors) -> Any:
+        """float32 [B, D] vectors of items from tower inputs and, for the sketch of their words, raw ones."""
+        vectors = self._settings.normalized(self._layers.item_tower(features, training=False))
+        if self._sketch is None or self._settings.item_text is None:
+            return vectors
+        return tf.concat([vectors, self._sketch.items(inputs[self._settings.item_text])], axis=1)
 
     def similar_items(self, inputs: Tensors) -> Tensors:
         """The items whose vectors have the highest cosine with that of a given one."""
@@ -149,7 +155,12 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         if self._settings.query_text and self._layers.encoder is not None:
             text = self._text_vectors(inputs[contract.QUERY])
             asked = is_text(inputs[contract.QUERY])
-        query = self._settings.normalized(self._layers.query_tower(history, user, text))
+        learned = history | {"vectors": self._settings.learned(history["vectors"])}
+        query = self._settings.normalized(self._layers.query_tower(learned, user, text))
+        if self._sketch is not None:
+            words = self._sketch.queries(tf.strings.strip(inputs[contract.QUERY]))
+            query = tf.concat([query, self._settings.lexical_weight * words], axis=1)
+            asked = is_text(inputs[contract.QUERY])
         known = asked | tf.reduce_any(mask, axis=1)
         return {"query": query, "history": history, "known": known, "seen": rows}
 
@@ -160,14 +171,19 @@ class ServingModel(tf.Module):  # type: ignore[misc]
     def _ranked(self, side: Tensors, rows: Any) -> Any:
         """float32 [B, N] ranking scores of int32 [B, N] rows."""
         history, scale = side["history"], self._index.scale_of(rows)
+        items, learned = self._index.gather(rows), self._settings.learned
         scores, _ = self._layers.ranking_head(
-            side["query"],
-            history["vectors"],
+            learned(side["query"]),
+            learned(history["vectors"]),
             history["mask"],
-            self._index.gather(rows),
+            learned(items),
             scale,
             training=False,
         )
+        if self._sketch is not None:
+            width = self._settings.width
+            words = tf.einsum("bd,bnd->bn", side["query"][:, width:], items[..., width:])
+            scores += words / self._settings.temperature
         return tf.where(side["known"][:, tf.newaxis], scores, scale)
 
     def _answer(self, rows: Any, scores: Any) -> Tensors:
@@ -208,6 +224,9 @@ class _Settings:
         self.temperature = float(model.temperature)
         self.user_features = bool(model.spec.user_specs) and config.model.user_features
         self.query_text = model.query_tower.text_width > 0
+        self.learned = model.learned
+        self.width = config.model.embedding_dim
+        self.lexical_weight = config.model.lexical_weight * self.temperature
         cosine = config.retrieval.similarity == "cosine"
         self.normalized: Callable[[Any], Any] = lambda x: tf.math.l2_normalize(x, axis=-1) if cosine else x
 

@@ -135,6 +135,11 @@ class ModelConfig(Closed):
     """Use the user features of the dataset, if it has any."""
     query_text: bool = True
     """Accept a free-text query, read by the same encoder as the items' texts."""
+    lexical_width: int = Field(0, ge=0, le=4096)
+    """Numbers behind each learned vector that stand for the words of the item or the query, so that a query finds items
+    by their very words; not trained. 0 = none; 256 find nearly what BM25 finds; see `trainer/lexical.py`."""
+    lexical_weight: float = Field(3.0, gt=0)
+    """How much BM25's score of a query counts beside the learned score."""
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> ModelConfig:

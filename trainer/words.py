@@ -53,9 +53,10 @@ class WordSpec:
 def split_words(texts: Any, limit: int) -> Any:
     """The first `limit` words of string [B] texts, without case, as string [B, W] padded with "".
 
-    A word is a run of letters and digits of any script.
+    A word is a run of letters and digits; each Chinese or Japanese character is a word of its own, as BERT has it.
     """
     plain = tf.strings.regex_replace(tf.strings.lower(texts, encoding="utf-8"), r"[^\pL\pM\pN]+", " ")
+    plain = tf.strings.regex_replace(plain, r"[\p{Han}\p{Hiragana}\p{Katakana}]", r" \0 ")
     words = tf.strings.split(tf.strings.strip(plain))[:, :limit]
     return words.to_tensor(default_value="")
 

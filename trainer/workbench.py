@@ -16,7 +16,7 @@ from trainer.item_tower import TEXT
 from trainer.keras_compat import keras
 from trainer.model import TwoTowerModel
 from trainer.precision import products_in
-from trainer.preparation import Preparation, catalogue_tables, prepare
+from trainer.preparation import Preparation, catalogue_tables, lexical_sketch, prepare
 from trainer.sequences import Sequences, load_sequences
 from trainer.text_cache import TextVectorCache
 from trainer.text_encoder import TextEncoder, load_text_encoder
@@ -75,12 +75,15 @@ class Workbench:
         # A BERT that learns from the first step on needs no vectors from before, unless they are to be whitened.
         wanted = not settings.text.learns_at_once or settings.model.item.whiten_text
         cache = TextVectorCache(encoder, batch_size=settings.text.batch_size) if encoder and wanted else None
+        sketch = lexical_sketch(preparation, settings.model.lexical_width)
         with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task("encoding texts", total=None)
-            tables = catalogue_tables(preparation, settings, cache, lambda done: bar.advance(task, done))
+            tables = catalogue_tables(
+                preparation, settings, cache, lambda done: bar.advance(task, done), sketch
+            )
         with products_in(precision):
             model = TwoTowerModel(settings, preparation.spec)
-        model.catalogue = tables
+        model.catalogue, model.sketch = tables, sketch
         digest = encoder.digest() if encoder else None
         if encoder is not None and tables.texts is not None:
             model.text_tower = TextTower(encoder, tables.texts, settings)

@@ -26,6 +26,44 @@ label_smoothing = 0.1
 """
 
 
+LEXICAL = """
+[train.retrieval]
+similarity = "cosine"
+temperature = 0.1
+learned_temperature = true
+"""
+
+
+@pytest.mark.slow
+def test_an_exported_model_finds_items_by_their_very_words(tmp_path, encoder):
+    from trainer.export import export
+    from trainer.training import train
+
+    console = Console(quiet=True)
+    checkerboard().write(tmp_path / "leave_last_out" / "dataset")
+    encoder.backbone.save_to_preset(str(tmp_path / "encoder"))
+    encoder.tokenizer.save_to_preset(str(tmp_path / "encoder"))
+    settings = TINY.replace("embedding_dim = 16", "embedding_dim = 16\nlexical_width = 64")
+    (tmp_path / "tiny.toml").write_text(settings.format(work=tmp_path) + LEXICAL)
+    config = load_config(tmp_path / "tiny.toml")
+    train(config, "leave_last_out", console)
+    version = export(config, "leave_last_out", console)  # compares every signature with the live model
+    served = tf.saved_model.load(str(version)).signatures
+    names = served["retrieve"].structured_input_signature[1]
+    asked = {
+        "history_item_id": tf.constant([[""]]),
+        "query": tf.constant(["i7"]),
+        "gender": tf.constant([""]),
+    }
+    asked |= {"age": tf.constant([np.nan], tf.float32)}
+    answer = served["retrieve"](**{name: value for name, value in asked.items() if name in names})
+    assert answer["item_id"].numpy()[0, 0] == b"i7"  # a word that the little encoder does not know
+    vector = served["embed_query"](
+        **{name: asked[name] for name in served["embed_query"].structured_input_signature[1]}
+    )
+    assert vector["embedding"].shape == (1, 16 + 64)
+
+
 @pytest.mark.slow
 def test_an_exported_model_reads_words_and_keeps_its_temperature(tmp_path, encoder):
     from trainer.export import export
