@@ -10,6 +10,8 @@ pytest.importorskip("apache_beam", reason="needs twotower[beam]")
 
 from beam_pipelines import embedding_texts
 from beam_pipelines.cli import features
+from beam_pipelines.embedding_texts import embed_missing
+from beam_pipelines.errors import PipelineError
 from trainer.dataset import DatasetDirectory
 from trainer.text_encoder import TextEncoder
 from trainer.text_vectors import TextVectors
@@ -24,6 +26,22 @@ class Entry:
         return TextVectors
 
 
+EVENTS = """
+[features.events]
+files = ["events.csv"]
+user_id = "user"
+item_id = "item"
+timestamp = "time"
+"""
+
+
+def whole(work, other, folder):
+    """The configuration as a file that the pipelines read as well, with another work_dir."""
+    file = folder / "whole.toml"
+    file.write_text((work / "tiny.toml").read_text().replace(str(work), str(other)) + EVENTS)
+    return file
+
+
 @pytest.fixture
 def installed(monkeypatch):
     """The entry point of pyproject.toml, whether or not this checkout was installed since it is there."""
@@ -36,9 +54,7 @@ def test_a_training_finds_all_vectors(config, work, installed, tmp_path, monkeyp
     vectors = TextVectors(str(work / "tiny.toml"), SPLIT)
     missing = vectors.missing()
     assert len(missing) > 25  # the texts of 25 items, and their views
-    answer = CliRunner().invoke(features, ["embed-texts", str(work / "tiny.toml"), "--split", SPLIT])
-    assert answer.exit_code == 0, answer.output
-    assert f"{len(missing)} texts embedded" in answer.output
+    assert embed_missing(str(work / "tiny.toml"), SPLIT) == len(missing)
     assert vectors.missing() == []
     assert len(list(tmp_path.rglob("segment-*"))) == -(-len(missing) // 7)
 
@@ -47,20 +63,20 @@ def test_a_training_finds_all_vectors(config, work, installed, tmp_path, monkeyp
 
     monkeypatch.setattr(TextEncoder, "encode_all", none)
     Workbench.open(config, DatasetDirectory.open(config.dataset_dir(SPLIT)), Console(quiet=True))
-    again = CliRunner().invoke(features, ["embed-texts", str(work / "tiny.toml"), "--split", SPLIT])
-    assert "0 texts embedded" in again.output
+    answer = CliRunner().invoke(features, ["embed-texts", str(whole(work, work, tmp_path)), "--split", SPLIT])
+    assert answer.exit_code == 0, answer.output
+    assert "0 texts embedded" in answer.output
 
 
-def test_without_the_trainer_it_says_what_to_install(config, work, monkeypatch):
+def test_without_the_trainer_it_says_what_to_install(work, monkeypatch):
     monkeypatch.setattr(embedding_texts.importlib.metadata, "entry_points", lambda **wanted: [])
-    answer = CliRunner().invoke(features, ["embed-texts", str(work / "tiny.toml"), "--split", SPLIT])
-    assert answer.exit_code == 1
-    assert "twotower[beam,train]" in answer.output
+    with pytest.raises(PipelineError, match=r"twotower\[beam,train\]"):
+        embed_missing(str(work / "tiny.toml"), SPLIT)
 
 
 def test_what_the_trainer_refuses_is_no_traceback(config, work, installed, tmp_path):
-    file = tmp_path / "other.toml"
-    file.write_text((work / "tiny.toml").read_text().replace(str(work), str(tmp_path)))
+    file = whole(work, tmp_path / "nothing", tmp_path)
     answer = CliRunner().invoke(features, ["embed-texts", str(file), "--split", SPLIT])
     assert answer.exit_code == 1
     assert answer.output.startswith("Error: ")
+    assert "dataset" in answer.output
