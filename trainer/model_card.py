@@ -76,7 +76,7 @@ def model_card(
         "",
         "## Versions",
         "",
-        f"Python {platform.python_version()}, {', '.join(_versions())}. Seed {manifest['settings']['seed']}; the "
+        f"{software()}. Seed {manifest['settings']['seed']}; the "
         "same seed, data, settings and machine give the same weights bit by bit.",
     ]
     return "\n".join(lines) + "\n"
@@ -132,6 +132,11 @@ def _differences(
             yield from _differences(value, default, f"{prefix}{name}.")
         elif value != default:
             yield f"{prefix}{name}", value
+
+
+def software() -> str:
+    """Python and the libraries that a model was made with, and their versions."""
+    return f"Python {platform.python_version()}, {', '.join(_versions())}"
 
 
 def _versions() -> Iterator[str]:

@@ -15,6 +15,7 @@ from trainer.callbacks import Checkpoints, ProgressBar, StopWhenDiverged, Valida
 from trainer.checkpoint import load_checkpoint
 from trainer.config import digest_of
 from trainer.errors import DatasetError
+from trainer.intent.card import write_intent_card
 from trainer.intent.classifier import IntentClassifier, make_optimizer
 from trainer.intent.config import IntentConfig
 from trainer.intent.labelled import LabelledTexts, read_labelled, split_by_label
@@ -58,19 +59,19 @@ def train(project: IntentProject, console: Console, *, overwrite: bool = False) 
         return run
     state = _fit(project, texts, run, console)
     best = state["history"][state["best_epoch"]]
-    run.write_manifest(
-        {
-            "identity": identity,
-            **start,
-            "finished": True,
-            "settings": config.model_dump(mode="json"),
-            "twotower_version": version("twotower"),
-            "best_epoch": state["best_epoch"] + 1,
-            "epochs": state["epoch"] + 1,
-            "validation": best,
-            "seconds": round(time.monotonic() - began, 1),
-        }
-    )
+    manifest = {
+        "identity": identity,
+        **start,
+        "finished": True,
+        "settings": config.model_dump(mode="json"),
+        "twotower_version": version("twotower"),
+        "best_epoch": state["best_epoch"] + 1,
+        "epochs": state["epoch"] + 1,
+        "validation": best,
+        "seconds": round(time.monotonic() - began, 1),
+    }
+    write_intent_card(run, project.name, manifest)
+    run.write_manifest(manifest)
     console.print(
         f"Best epoch {state['best_epoch'] + 1}: validation accuracy {best[_MONITORED]:.4f}. Run: {run.path}"
     )
@@ -98,6 +99,8 @@ def evaluate(project: IntentProject, console: Console) -> dict[str, Any]:
     report = _measure(classifier, WordPieces.of(texts, encoder, classes), classes)
     print_classification(report, console, str(config.test))
     write_json(project.evaluation_file, report)
+    run = RunDirectory(project.run_dir)
+    write_intent_card(run, project.name, run.finished(), report)
     console.print(f"Written: {project.evaluation_file}")
     return report
 

@@ -30,6 +30,7 @@ def test_labels_that_a_word_decides_are_learned(trained):
     assert report["texts"] == 12
     assert report["accuracy"] == report["macro_f1"] == 1.0
     assert json.loads(trained.evaluation_file.read_text())["accuracy"] == 1.0
+    assert "12 texts: accuracy 1.0000" in RunDirectory(trained.run_dir).card_file.read_text()
 
 
 def test_a_finished_run_is_not_trained_again_unless_asked(trained, capsys):
