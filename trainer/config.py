@@ -79,8 +79,9 @@ class ExportConfig(Closed):
     text_precision_max_loss: float = Field(0.01, ge=0, le=1)
     """The greatest share of NDCG@10 on validation queries with text that a smaller precision may cost."""
     index: IndexConfig = IndexConfig()
-    explanations: bool = True
-    """Export the signature `explain`: what each event, word and feature contributes to a score."""
+    explanations: bool = False
+    """Export the signature `explain`: what each event, word and feature contributes to a score. Off by default, because
+    the check of an export asks it hundreds of questions a row."""
     explain_item_words: bool = True
     """Let it take apart the texts of items, too; the model then holds the items' features as they were described."""
     explanation_turns: int = Field(4, ge=1, le=64)

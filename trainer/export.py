@@ -18,6 +18,7 @@ from trainer import contract
 from trainer.config import ProjectConfig, digest_of
 from trainer.dataset import DatasetDirectory
 from trainer.errors import ExportError
+from trainer.explaining.build import build_serving_model, described_items
 from trainer.index import ItemIndex
 from trainer.indexes.agreement import check_agreement
 from trainer.indexes.choose import Search, build_search
@@ -36,7 +37,6 @@ from trainer.rules.variants import variant_groups
 from trainer.run import RunDirectory, write_json
 from trainer.scoring import encode_catalogue
 from trainer.sequences import load_sequences
-from trainer.serving_model import ServingModel
 from trainer.signatures import SignatureInputs, build_signatures, signature_inputs
 from trainer.text_precision import with_text_precision
 from trainer.training import load_best
@@ -169,7 +169,7 @@ class _Made:
     def of(cls, config: ProjectConfig, bench: Workbench) -> _Made:
         """Made once."""
         preparation = bench.preparation
-        inputs = signature_inputs(bench.model, preparation.item_text)
+        inputs = _inputs(config, bench)
         sequences = load_sequences(bench.dataset, "test", preparation.catalogue)
         return cls(inputs, Probes(preparation, sequences, inputs), _variants(config, bench))
 
@@ -177,11 +177,9 @@ class _Made:
 def _save(
     config: ProjectConfig, bench: Workbench, made: _Made, facts: dict[str, Any], folder: Path
 ) -> Search:
-    preparation, inputs = bench.preparation, made.inputs
-    catalogue = preparation.catalogue
-    described = [
-        content_digest(item.features, sorted(inputs.item)) for item in items_of(catalogue, inputs.item)
-    ]
+    inputs, catalogue = made.inputs, bench.preparation.catalogue
+    items = list(items_of(catalogue, inputs.item))
+    described = [content_digest(item.features, sorted(inputs.item)) for item in items]
     digests = np.asarray(described, np.uint64)
     search = _search(config, bench, made.probes)
     facts |= {"catalogue_digest": catalogue_digest(catalogue.item_ids, digests), "index": search.facts}
@@ -193,19 +191,9 @@ def _save(
         variants=made.variants,
         finder=search.finder,
         id_rows=bench.model.known_catalogue.inputs[ID].numpy(),
+        descriptions=described_items(config.export, bench, inputs, items),
     )
-    served = ServingModel(
-        bench.model,
-        bench.encoder,
-        preparation.item_lookup,
-        preparation.user_lookup,
-        preparation.item_text,
-        index,
-        k=config.export.k,
-        max_history=facts["limits"]["history"],
-        side_names=inputs.query_side,
-        facts=facts,
-    )
+    served = build_serving_model(config.export, bench, index, inputs, facts)
     signatures = build_signatures(served, inputs)
     tf.saved_model.save(served, str(folder), signatures=signatures)
     extra = folder / contract.EXTRA_ASSETS
@@ -226,6 +214,10 @@ def _search(config: ProjectConfig, bench: Workbench, probes: Probes) -> Search:
         return live.answer("embed_query", probes.histories(config.export.index.queries))[contract.EMBEDDING]
 
     return build_search(vectors, queries, config.export.k, config.export.index)
+
+
+def _inputs(config: ProjectConfig, bench: Workbench) -> SignatureInputs:
+    return signature_inputs(bench.model, bench.preparation.item_text, explained=config.export.explanations)
 
 
 def _variants(config: ProjectConfig, bench: Workbench) -> npt.NDArray[np.int64]:
@@ -267,7 +259,9 @@ def _verify(
 ) -> None:
     """Asks the saved model in a fresh process and the live one in this process the same questions."""
     vectors = search.table.all().numpy()
-    live = LiveModel(bench, config.export.k, _max_history(config), vectors, made.variants)
+    live = LiveModel(
+        bench, config.export.k, _max_history(config), vectors, made.variants, explains=config.export
+    )
 
     def agreement(where: str, signature: str, expected: Arrays, came: Arrays) -> None:
         check_agreement(where, expected, came, config.export.index.min_recall, scores=signature == "retrieve")

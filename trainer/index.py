@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trainer.explaining.descriptions import Descriptions
 from trainer.indexes import approximate, exact
 from trainer.indexes.approximate import Finder
 from trainer.indexes.scann import Scann
@@ -34,6 +35,7 @@ class ItemIndex(tf.Module):  # type: ignore[misc]
         variants: int64 [N] variant groups, -1 = alone (see `trainer.rules.variants`); None = all are alone.
         finder: Finds candidates; None = every item is scored.
         id_rows: int32 [N] the ID embedding of each item, 0 = it has none; None = no item has one.
+        descriptions: The items as they were described; None = nobody asks for them.
 
     Raises:
         ExportError: an id or a category is empty.
@@ -48,6 +50,7 @@ class ItemIndex(tf.Module):  # type: ignore[misc]
         variants: npt.NDArray[np.int64] | None = None,
         finder: Finder | None = None,
         id_rows: npt.NDArray[np.int32] | None = None,
+        descriptions: Descriptions | None = None,
     ) -> None:
         super().__init__(name="item_index")
         names = sorted({name for row in categories for name in row})
@@ -67,6 +70,7 @@ class ItemIndex(tf.Module):  # type: ignore[misc]
         self.id_rows = variable(
             np.zeros(len(item_ids), np.int32) if id_rows is None else id_rows, "item_id_rows"
         )
+        self.descriptions = descriptions
         self.items = StringLookup(item_ids, "item_ids")
         self.category_names = StringLookup(names, "category_names")
 

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer import contract
+from trainer.config import ExportConfig
+from trainer.explaining.live import live_explainer
 from trainer.keras_compat import tf
 from trainer.listing import rule_window
 from trainer.live_rules import TOLERANCE, Shelf, Wishes, choose
@@ -25,7 +27,7 @@ Row = dict[str, Any]
 
 
 class LiveModel:
-    """Answers `retrieve`, `recommend`, `rank`, `embed_query`, `embed_item` and `similar_items` for one row each.
+    """Answers `retrieve`, `recommend`, `rank`, `explain` and the signatures of vectors for one row each.
 
     Args:
         bench: The model with its trained weights, its catalogue and its encoder.
@@ -34,6 +36,7 @@ class LiveModel:
         vectors: float32 [N, D] of the items; by default as the item tower computes them.
         variants: int64 [N] groups of items that are variants of one another; by default none are.
     """
+        explains: What `explain` takes apart; by default it cannot be asked.
 
     def __init__(
         self,
@@ -43,6 +46,8 @@ class LiveModel:
         vectors: npt.NDArray[np.float32] | None = None,
         variants: npt.NDArray[np.int64] | None = None,
     ) -> None:
+        *,
+        explains: ExportConfig | None = None,
         self._bench = bench
         self._k = k
         self._max_history = max_history
@@ -53,6 +58,7 @@ class LiveModel:
         self._variants = np.full(len(self._ids), -1, np.int64) if variants is None else variants
         self._categories = item_categories(bench)
         self._queries: dict[bytes, tuple[npt.NDArray[np.float32], dict[str, Any]]] = {}
+        self._explainer = live_explainer(explains, bench, self._vectors, max_history) if explains else None
 
     def answer(self, signature: str, inputs: Arrays, follow: npt.NDArray[Any] | None = None) -> Arrays:
         """All rows of a request, asked one by one; outputs as the signature names them.
@@ -69,7 +75,7 @@ class LiveModel:
             rows.append(
                 getattr(self, signature)({name: array[row] for name, array in inputs.items()}, *followed)
             )
-        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        return {name: _stacked([row[name] for row in rows]) for name in rows[0]}
 
     def retrieve(self, row: Row, follow: Sequence[bytes] = ()) -> Arrays:
         """The best items by retrieval."""
@@ -95,6 +101,12 @@ class LiveModel:
         return {contract.SCORE: np.where(rows >= 0, scores, np.nan).astype(np.float32)}
 
     def embed_query(self, row: Row) -> Arrays:
+    def explain(self, row: Row) -> Arrays:
+        """What the retrieval scores of given items are made of."""
+        assert self._explainer is not None  # noqa: S101  asked only of models that explain
+        history, items = self._rows_of(row[contract.HISTORY_ITEM_ID]), self._rows_of(row[contract.ITEM_ID])
+        return self._explainer.explain(row, history, items)
+
         """The query vector."""
         return {contract.EMBEDDING: self._query(row)[0]}
 
@@ -245,6 +257,15 @@ class LiveModel:
 def _wishes(row: Row) -> Wishes:
     def at_least_nought(name: str) -> float:
         value = float(row[name])
+def _stacked(rows: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """[B, ...] of [...], shorter rows padded with "" and 0."""
+    shape = np.max([row.shape for row in rows], axis=0)
+    stacked = np.full((len(rows), *shape), b"" if rows[0].dtype == object else 0, rows[0].dtype)
+    for target, row in zip(stacked, rows, strict=True):
+        target[tuple(map(slice, row.shape))] = row
+    return stacked
+
+
         return max(0.0, value) if np.isfinite(value) else 0.0
 
     return Wishes(

@@ -74,7 +74,7 @@ class Probes:
         arrays = self._query_side(rows)
         if signature in ("recommend", "retrieve"):
             arrays |= self._rules(rows)
-        if signature == "rank":
+        if signature in ("rank", "explain"):
             ids = [
                 [self._item(row + column) for column in range(9)] + ["no such item"] for row in range(rows)
             ]

@@ -26,19 +26,24 @@ class SignatureInputs:
         query_side: What is known of the user and the wish.
         rules: What a list may hold; a server fills in those that a request leaves out.
         item: Raw features of one item.
+        explained: Whether there is a signature `explain`.
     """
 
     query_side: Tensors
     rules: Tensors
     item: Tensors
+    explained: bool = False
 
 
-def signature_inputs(model: TwoTowerModel, item_text: str | None) -> SignatureInputs:
+def signature_inputs(
+    model: TwoTowerModel, item_text: str | None, *, explained: bool = False
+) -> SignatureInputs:
     """Derives the inputs from what the model reads.
 
     Args:
         model: The trained model.
         item_text: Name of the item text feature, None without one.
+        explained: Whether there is a signature `explain`.
     """
     side = {contract.HISTORY_ITEM_ID: _spec(contract.HISTORY_ITEM_ID, tf.string, 2)}
     history = model.config.model.history
@@ -50,7 +55,7 @@ def signature_inputs(model: TwoTowerModel, item_text: str | None) -> SignatureIn
     if model.config.model.user_features:
         side |= user_input_specs(model.spec.user_specs)
     rules = {name: _spec(name, dtype, np.ndim(row)) for name, (dtype, row) in NEUTRAL.items()}
-    return SignatureInputs(side, rules, _item_inputs(model.spec.item_specs, item_text))
+    return SignatureInputs(side, rules, _item_inputs(model.spec.item_specs, item_text), explained)
 
 
 def _item_inputs(specs: FeatureSpecs, item_text: str | None) -> Tensors:
@@ -80,7 +85,11 @@ def inputs_of(inputs: SignatureInputs) -> dict[str, Tensors]:
         "embed_query": inputs.query_side,
         "similar_items": {contract.ITEM_ID: _spec(contract.ITEM_ID, tf.string, 1)},
     }
-    return by_signature | ({"embed_item": inputs.item} if inputs.item else {})
+    if inputs.item:
+        by_signature["embed_item"] = inputs.item
+    if inputs.explained:
+        by_signature["explain"] = inputs.query_side | item_ids
+    return by_signature
 
 
 def build_signatures(served: ServingModel, inputs: SignatureInputs) -> dict[str, Any]:

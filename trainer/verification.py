@@ -22,6 +22,7 @@ from trainer.probes import Arrays, Probes
 from trainer.requests_file import read_requests, write_requests
 from trainer.signatures import SignatureInputs, inputs_of
 
+_EXPLAINED_ROWS, _EXPLAINED_ITEMS = 4, 20  # each of which asks a model hundreds of questions
 _ROWS = 64
 _LISTS = ("recommend", "retrieve")
 CheckLists = Callable[[str, str, Arrays, Arrays], None]
@@ -125,25 +126,34 @@ def _check_all(where: str, expected: Arrays, came: Arrays) -> None:
 def _questions(probes: Probes, inputs: SignatureInputs, item_ids: tuple[str, ...]) -> Iterable[_Question]:
     for name, specs in inputs_of(inputs).items():
         twin = f"{name}_{contract.EXAMPLES}"
-        plain = probes.of(name, _ROWS, list_rules=False)
+        rows = _EXPLAINED_ROWS if name == "explain" else _ROWS
+        plain = probes.of(name, rows, list_rules=False)
         yield _Question(name, plain, name, plain)
-        yield _Question(twin, probes.of(twin, _ROWS, list_rules=False), name, plain)
-        for request in hostile_requests(specs, item_ids):
+        yield _Question(twin, probes.of(twin, rows, list_rules=False), name, plain)
+        ids = item_ids[:_EXPLAINED_ITEMS] if name == "explain" else item_ids
+        for request in hostile_requests(specs, ids):
             yield _Question(name, request, name, request)
 
 
 def _warmup(file: Path, probes: Probes) -> Iterable[_Question]:
     """The warm-up records of a model; the smaller ones of a signature are the first rows of the largest."""
     records = list(read_requests(file))
-    most = max(len(next(iter(inputs.values()))) for _, inputs in records)
+    most: dict[str, int] = {}
+    for signature, inputs in records:
+        most[_base(signature)] = max(most.get(_base(signature), 0), len(next(iter(inputs.values()))))
     plain: dict[str, Arrays] = {}
     for signature, inputs in records:
-        base = signature.removesuffix(f"_{contract.EXAMPLES}")
-        base = "recommend" if base == contract.DEFAULT_SIGNATURE else base
+        base = _base(signature)
         if base not in plain:
-            plain[base] = probes.of(base, most)
+            plain[base] = probes.of(base, most[base])
             yield _Question(base, plain[base], base, plain[base])
         yield _Question(signature, inputs, base, plain[base])
+
+def _base(signature: str) -> str:
+    """The signature that answers the same to plain inputs."""
+    base = signature.removesuffix(f"_{contract.EXAMPLES}")
+    return "recommend" if base == contract.DEFAULT_SIGNATURE else base
+
 
 
 def _expected(live: LiveModel, question: _Question, facts: dict[str, Any], came: Arrays) -> Arrays:
@@ -195,7 +205,7 @@ def check_same(signature: str, name: str, expected: Any, came: Any, answer: Arra
                 f"The model was not published: {signature}.{name} differs from the live model by {worst:.2g}."
             )
         return
-    differ = _distinct(answer, expected) & (expected.astype("S") != came)
+    differ = _distinct(_scores(answer, name), expected) & (expected.astype("S") != came)
     if differ.any():
         place = tuple(np.argwhere(differ)[0])
         where = " place ".join(str(index) for index in place)
@@ -205,16 +215,23 @@ def check_same(signature: str, name: str, expected: Any, came: Any, answer: Arra
         )
 
 
-def _distinct(answer: Arrays, expected: Any) -> Any:
+def _scores(answer: Arrays, name: str) -> Any:
+    """What the strings of an output are in the order of; None if they are in no order of scores."""
+    if name == contract.ITEM_ID and answer[name].ndim == 2:
+        return answer.get(contract.SCORE)
+    return answer.get("nearest_cosine") if name == "nearest_item_id" else None
+
+
+def _distinct(scores: Any, expected: Any) -> Any:
     """Bool, as `expected`: where there is only one right value, because scores tell neighbours in a list apart."""
-    if contract.SCORE not in answer or expected.ndim == 1:
+    if scores is None:
         return np.ones(expected.shape, bool)
-    scores = answer[contract.SCORE]
     with np.errstate(invalid="ignore"):
-        gaps = np.abs(np.diff(scores, axis=1))
-    clear = np.pad(
-        gaps > 2 * TOLERANCE * np.maximum(1, np.abs(scores[:, 1:])), ((0, 0), (1, 1)), constant_values=True
+        gaps = np.abs(np.diff(scores, axis=-1))
+    edge = np.ones((*scores.shape[:-1], 1), bool)
+    clear = np.concatenate(
+        [edge, gaps > 2 * TOLERANCE * np.maximum(1, np.abs(scores[..., 1:])), edge], axis=-1
     )
-    distinct = (clear[:, :-1] & clear[:, 1:]) | ~np.isfinite(scores)
-    distinct[:, -1] &= ~np.isfinite(scores[:, -1])  # whoever follows the last place may share its score
+    distinct = (clear[..., :-1] & clear[..., 1:]) | ~np.isfinite(scores)
+    distinct[..., -1] &= ~np.isfinite(scores[..., -1])  # whoever follows the last place may share its score
     return distinct

@@ -8,6 +8,8 @@ from pathlib import Path
 from trainer.probes import Probes
 from trainer.requests_file import write_requests
 
+_ONE_SIZE = ("explain",)
+"""Signatures that answer so slowly that a server warms up with the smallest batch alone."""
 _MOST = 1000  # TensorFlow Serving refuses a file with more records
 
 
@@ -23,8 +25,12 @@ def write_warmup(file: Path, probes: Probes, signatures: Iterable[str], batch_si
     Returns:
         The number of records.
     """
-    wanted = [(signature, size) for size in sorted(set(batch_sizes)) for signature in sorted(signatures)][
-        :_MOST
-    ]
+    sizes = sorted(set(batch_sizes))
+    wanted = [
+        (signature, size)
+        for size in sizes
+        for signature in sorted(signatures)
+        if size == sizes[0] or not signature.startswith(_ONE_SIZE)
+    ][:_MOST]
     write_requests(file, ((signature, probes.of(signature, size)) for signature, size in wanted))
     return len(wanted)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trainer.explaining.descriptions import example_of
 from trainer.refresh.columns import categories
 from trainer.refresh.digests import Digests
 from trainer.refresh.index_values import Rows
@@ -45,6 +46,7 @@ def new_rows(
         vectors=vectors[places],
         categories=[categories(items[place], inputs) for place in places],
         variant_keys=_variant_keys(new_ids, plan, variant_feature),
+        examples=[example_of(items[place].features, inputs) for place in places],
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.errors import ExportError
+from trainer.explaining import descriptions
 from trainer.indexes.update import decoded, updated
 from trainer.refresh.checkpoint import Arrays
 from trainer.rules.variants import variant_groups
@@ -17,7 +18,16 @@ from trainer.string_lookup import lookup_arrays
 
 INDEX = "_index/"
 _SEARCHED = ("vectors/", "inverted_file/")
-_REWRITTEN = ("items/", "category_names/", "scale", "categories", "variants", "vectors", "id_rows")
+_REWRITTEN = (
+    "items/",
+    "category_names/",
+    "descriptions/",
+    "scale",
+    "id_rows",
+    "categories",
+    "variants",
+    "vectors",
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,7 @@ class Rows:
         vectors: float32 [number embedded, D], in the order of the rows.
         categories: [number embedded] names of categories, in the order of the rows.
         variant_keys: By row what says whose variant an item is, of new items and where that has changed.
+        examples: [number embedded] serialized tf.train.Examples of the items' features, in the order of the rows.
     """
 
     ids: Sequence[str]
@@ -39,6 +50,7 @@ class Rows:
     vectors: npt.NDArray[np.float32]
     categories: Sequence[Sequence[str]]
     variant_keys: Mapping[int, Any]
+    examples: Sequence[bytes] = ()
 
 
 def item_ids(variables: Arrays) -> list[str]:
@@ -87,6 +99,7 @@ def rewritten(variables: Arrays, rows: Rows) -> Arrays:
 
 
 def _inside(variables: Arrays) -> Arrays:
+    new |= descriptions.rewritten(inside, kept, rows.examples)
     return {path.removeprefix(INDEX): value for path, value in variables.items() if path.startswith(INDEX)}
 
 
