@@ -15,6 +15,7 @@ from trainer import contract
 from trainer.config import ExportConfig
 from trainer.explaining.live import live_explainer
 from trainer.keras_compat import tf
+from trainer.lexical import LEXICAL
 from trainer.listing import rule_window
 from trainer.live_rules import TOLERANCE, Shelf, Wishes, choose
 from trainer.preparation import feature_names
@@ -35,8 +36,8 @@ class LiveModel:
         max_history: Longer histories are cut to their most recent part.
         vectors: float32 [N, D] of the items; by default as the item tower computes them.
         variants: int64 [N] groups of items that are variants of one another; by default none are.
-    """
         explains: What `explain` takes apart; by default it cannot be asked.
+    """
 
     def __init__(
         self,
@@ -45,9 +46,9 @@ class LiveModel:
         max_history: int,
         vectors: npt.NDArray[np.float32] | None = None,
         variants: npt.NDArray[np.int64] | None = None,
-    ) -> None:
         *,
         explains: ExportConfig | None = None,
+    ) -> None:
         self._bench = bench
         self._k = k
         self._max_history = max_history
@@ -57,8 +58,8 @@ class LiveModel:
         self._vectors = encode_catalogue(bench.model).numpy() if vectors is None else vectors
         self._variants = np.full(len(self._ids), -1, np.int64) if variants is None else variants
         self._categories = item_categories(bench)
-        self._queries: dict[bytes, tuple[npt.NDArray[np.float32], dict[str, Any]]] = {}
         self._explainer = live_explainer(explains, bench, self._vectors, max_history) if explains else None
+        self._queries: dict[bytes, tuple[npt.NDArray[np.float32], dict[str, Any]]] = {}
 
     def answer(self, signature: str, inputs: Arrays, follow: npt.NDArray[Any] | None = None) -> Arrays:
         """All rows of a request, asked one by one; outputs as the signature names them.
@@ -100,13 +101,13 @@ class LiveModel:
         scores = self._ranking(row, np.maximum(rows, 0))
         return {contract.SCORE: np.where(rows >= 0, scores, np.nan).astype(np.float32)}
 
-    def embed_query(self, row: Row) -> Arrays:
     def explain(self, row: Row) -> Arrays:
         """What the retrieval scores of given items are made of."""
         assert self._explainer is not None  # noqa: S101  asked only of models that explain
         history, items = self._rows_of(row[contract.HISTORY_ITEM_ID]), self._rows_of(row[contract.ITEM_ID])
         return self._explainer.explain(row, history, items)
 
+    def embed_query(self, row: Row) -> Arrays:
         """The query vector."""
         return {contract.EMBEDDING: self._query(row)[0]}
 
@@ -119,6 +120,8 @@ class LiveModel:
         features["id"] = tf.zeros([1], tf.int32)
         if preparation.item_text and self._bench.encoder is not None:
             features["text"] = self._text_vector(row[preparation.item_text])
+        if preparation.item_text and (sketch := self._bench.model.sketch) is not None:
+            features[LEXICAL] = sketch.items(tf.constant([row[preparation.item_text]], tf.string))
         return {contract.EMBEDDING: self._bench.model.encode_items(features).numpy()[0]}
 
     def similar_items(self, row: Row) -> Arrays:
@@ -176,7 +179,7 @@ class LiveModel:
         vector = None
         if model.query_tower.text_width and self._bench.encoder is not None:
             vector = self._text_vector(text)
-        return model.encode_queries(history, user, vector).numpy()[0], history
+        return model.encode_queries(history, user, vector, tf.constant([text], tf.string)).numpy()[0], history
 
     def _allowed_scores(self, row: Row) -> npt.NDArray[np.float32]:
         """float32 [N], -inf for what must not be shown."""
@@ -254,9 +257,6 @@ class LiveModel:
         }
 
 
-def _wishes(row: Row) -> Wishes:
-    def at_least_nought(name: str) -> float:
-        value = float(row[name])
 def _stacked(rows: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
     """[B, ...] of [...], shorter rows padded with "" and 0."""
     shape = np.max([row.shape for row in rows], axis=0)
@@ -266,6 +266,9 @@ def _stacked(rows: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
     return stacked
 
 
+def _wishes(row: Row) -> Wishes:
+    def at_least_nought(name: str) -> float:
+        value = float(row[name])
         return max(0.0, value) if np.isfinite(value) else 0.0
 
     return Wishes(
