@@ -22,8 +22,8 @@ from trainer.probes import Arrays, Probes
 from trainer.requests_file import read_requests, write_requests
 from trainer.signatures import SignatureInputs, inputs_of
 
-_EXPLAINED_ROWS, _EXPLAINED_ITEMS = 4, 20  # each of which asks a model hundreds of questions
 _ROWS = 64
+_EXPLAINED_ROWS, _EXPLAINED_ITEMS = 4, 20  # each of which asks a model hundreds of questions
 _LISTS = ("recommend", "retrieve")
 CheckLists = Callable[[str, str, Arrays, Arrays], None]
 """Raises ExportError; takes route and signature for people, the signature's name, what was expected, what came."""
@@ -149,11 +149,11 @@ def _warmup(file: Path, probes: Probes) -> Iterable[_Question]:
             yield _Question(base, plain[base], base, plain[base])
         yield _Question(signature, inputs, base, plain[base])
 
+
 def _base(signature: str) -> str:
     """The signature that answers the same to plain inputs."""
     base = signature.removesuffix(f"_{contract.EXAMPLES}")
     return "recommend" if base == contract.DEFAULT_SIGNATURE else base
-
 
 
 def _expected(live: LiveModel, question: _Question, facts: dict[str, Any], came: Arrays) -> Arrays:

@@ -95,11 +95,11 @@ def rewritten(variables: Arrays, rows: Rows) -> Arrays:
         new[name] = np.where(rows.origin >= 0, _taken(old, rows.origin), old.dtype.type(0))
     new |= _lookup("items", rows.ids)
     new |= _categories(inside, kept, rows)
+    new |= descriptions.rewritten(inside, kept, rows.examples)
     return {INDEX + path: value for path, value in new.items()}
 
 
 def _inside(variables: Arrays) -> Arrays:
-    new |= descriptions.rewritten(inside, kept, rows.examples)
     return {path.removeprefix(INDEX): value for path, value in variables.items() if path.startswith(INDEX)}
 
 
