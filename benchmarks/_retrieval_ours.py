@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from _retrieval_system import Search, System, Vectors, ladder, traced
 
 
@@ -33,14 +34,21 @@ def our_inverted_file(
     """Approximate search of an exported model, permissions and the exact second look included."""
     from trainer.indexes.choose import default_partitions
     from trainer.indexes.inverted_file import InvertedFile
+    from trainer.indexes.probes import best_probing
     from trainer.indexes.table import VectorTable
 
     partitions = default_partitions(len(vectors))
     table, parts = VectorTable(vectors), _partitions(vectors, partitions, dtype, keep)
-    return _approximate(name, InvertedFile(parts, partitions), table, partitions, k)
+    finder = InvertedFile(parts, partitions)
+
+    def counted(queries: Vectors, truth: npt.NDArray[Any], target: float) -> list[float]:
+        probing = best_probing(parts, queries, truth, target)
+        return [probing.probes, probing.reach]
+
+    return _approximate(name, finder, table, partitions, k, counted)
 
 
-def _approximate(name: str, finder: Any, table: Any, partitions: int, k: int) -> System:
+def _approximate(name: str, finder: Any, table: Any, partitions: int, k: int, counted: Any = None) -> System:
     """Our approximate search, with all that it does for a request without rules."""
     from trainer.indexes import approximate
     from trainer.keras_compat import tf
@@ -48,9 +56,12 @@ def _approximate(name: str, finder: Any, table: Any, partitions: int, k: int) ->
 
     vectors = table.values
 
-    def with_probes(probes: int) -> Search:
+    def with_probes(setting: Any) -> Search:
         def search(queries: Any) -> Any:
-            finder.probes = probes
+            if counted is None:
+                finder.probes = setting
+            else:
+                finder.probes, finder.reach = setting
             rows = tf.shape(queries)[:1]
             nothing = Permission(tf.fill(tf.concat([rows, [1]], axis=0), -1))
             known, popularity = tf.ones(rows, tf.bool), tf.zeros([table.size()])
@@ -58,7 +69,7 @@ def _approximate(name: str, finder: Any, table: Any, partitions: int, k: int) ->
 
         return traced(search, vectors)
 
-    return System(name, False, ladder(4, partitions), with_probes)
+    return System(name, False, ladder(4, partitions), with_probes, counted)
 
 
 def _partitions(vectors: Vectors, count: int, dtype: Any, keep: Path | None) -> dict[str, Any]:

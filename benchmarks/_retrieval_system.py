@@ -22,12 +22,14 @@ class System:
         exact: Whether it always finds everything.
         settings: What can be turned for more recall, cheapest first; of an exact search one setting, None.
         search: Makes the search with a setting.
+        counted: Says for queries, their true lists and a share which setting finds that; None = it must be tried.
     """
 
     name: str
     exact: bool
     settings: list[Any]
     search: Callable[[Any], Search]
+    counted: Callable[[Vectors, npt.NDArray[Any], float], Any] | None = None
 
 
 def ladder(first: int, last: int) -> list[int]:

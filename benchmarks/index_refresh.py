@@ -31,6 +31,7 @@ from trainer.keras_compat import tf
 from trainer.refresh.checkpoint import read_variables, write_variables
 from trainer.refresh.columns import categories
 from trainer.refresh.digests import content_digest, write_digests
+from trainer.refresh.embed_item import EmbedItem
 from trainer.refresh.index_values import Rows, float_vectors, rewritten
 from trainer.refresh.items_file import Item, is_list
 from trainer.refresh.refresh import RefreshOptions, refresh
@@ -124,7 +125,7 @@ def main() -> None:
     if source is None:
         raise SystemExit(f"{arguments.model} holds no version. Run `twotower export` first.")
     console, words = Console(width=160), random.Random(0)
-    inputs = dict(tf.saved_model.load(str(source)).signatures["embed_item"].structured_input_signature[1])
+    inputs = EmbedItem(source).inputs
     with tempfile.TemporaryDirectory() as scratch:
         model = Path(scratch) / "model"
         rows = [described(f"m{number}", inputs, words) for number in range(arguments.items)]

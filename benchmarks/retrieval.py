@@ -70,21 +70,26 @@ def contenders_of(
         return [Contender(system, None, None, search, found)]
     chosen = []
     for target in targets:
-        low, high = 0, len(system.settings) - 1
-        while low < high:
-            middle = (low + high) // 2
-            enough = recall_of(system.search(system.settings[middle]), queries[::2], truth[::2]) >= target
-            low, high = (low, middle) if enough else (middle + 1, high)
-        search = system.search(system.settings[low])
+        if system.counted is not None:
+            setting = system.counted(queries[::2], truth[::2], target)
+        else:
+            setting = _least_setting(system, queries[::2], truth[::2], target)
+        search = system.search(setting)
         found = recall_of(search, queries[1::2], truth[1::2])
         if found >= target - 0.01:
-            chosen.append(Contender(system, target, system.settings[low], search, found))
+            chosen.append(Contender(system, target, setting, search, found))
         else:
-            print(
-                f"{system.name}: no setting finds {target} ({found:.3f} with {system.settings[low]})",
-                flush=True,
-            )
+            print(f"{system.name}: no setting finds {target} ({found:.3f} with {setting})", flush=True)
     return chosen
+
+
+def _least_setting(system: System, queries: Vectors, truth: npt.NDArray[Any], target: float) -> Any:
+    low, high = 0, len(system.settings) - 1
+    while low < high:
+        middle = (low + high) // 2
+        enough = recall_of(system.search(system.settings[middle]), queries, truth) >= target
+        low, high = (low, middle) if enough else (middle + 1, high)
+    return system.settings[low]
 
 
 def tuned(

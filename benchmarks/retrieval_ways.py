@@ -144,13 +144,13 @@ def inverted_files(
     for partitions in counts or (round(len(plain) ** 0.5), round(2 * len(plain) ** 0.5)):
         parts = _partitions(plain, partitions, folder)
         kept = {name: tf.Variable(tf.constant(part), trainable=False) for name, part in parts.items()}
-        for alpha in (0.0, 1.5):
+        for alpha in (0.0, 1.5, 4.0):
             probes = _fewest(plain, parts, truth, asked, target, alpha)
             readers = _READERS if alpha == 0 else {name: _READERS[name] for name in _WITH_SPREAD}
             for name, reader in readers.items():
                 if name == "slices" and probes > _MOST_SLICES:
                     continue
-                spread = ", spread" if alpha else ""
+                spread = f", reach {alpha}" if alpha else ""
                 ways[f"{probes} of {partitions}, {name}{spread}"] = _inverted(kept, probes, alpha, reader)
     return ways
 

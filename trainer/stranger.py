@@ -2,7 +2,8 @@
 
 Run as a program in a process of its own: it imports TensorFlow and TF.Text, and nothing of ours.
 
-    python stranger.py SAVED_MODEL REQUESTS ANSWERS.npz
+    python stranger.py SAVED_MODEL REQUESTS ANSWERS.npz [OP_MODULE ...]
+    python stranger.py -    # imports TensorFlow, then reads {"arguments": [...], "routes": [...]} from standard input
 
 The file holds requests as a model's warm-up file does. They are answered twice: by `tf.saved_model.load`, as other
 TensorFlow code does it ("code"), and in a TF1 session, as TensorFlow Serving does it ("server"); the two restore
@@ -13,23 +14,32 @@ seconds.
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 Answer = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 
-def main(saved_model: str, requests: str, answers: str) -> None:
-    """Answers every record of `requests` with the signature that it names."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import numpy as np
-    import tensorflow_text  # noqa: F401  registers the ops of the tokenizer
+ROUTES = ("code", "server")
+WAIT = "-"
 
+
+def main(
+    saved_model: str, requests: str, answers: str, *op_modules: str, routes: Sequence[str] = ROUTES
+) -> None:
+    """Answers every record of `requests` with the signature that it names; `op_modules` register custom ops."""
+    _import_tensorflow()
+    import numpy as np
+
+    for module in op_modules:
+        importlib.import_module(module)
     found: dict[str, Any] = {}
-    for route, load in (("code", _as_code), ("server", _as_server)):
-        answer = load(saved_model)
+    for route in routes:
+        answer = _as_code(saved_model) if route == "code" else _as_server(saved_model)
         for number, (signature, inputs) in enumerate(_records(requests)):
             if route not in routes_of(signature):
                 continue
@@ -90,5 +100,23 @@ def _as_server(saved_model: str) -> Answer:
     return answer
 
 
+def _import_tensorflow() -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow_text  # noqa: F401  registers the ops of the tokenizer
+    from tensorflow_serving.apis import prediction_log_pb2  # noqa: F401
+
+
+def _wait() -> None:
+    """Does what standard input says; nothing if it closes, because nobody asks any more."""
+    _import_tensorflow()
+    said = sys.stdin.read()
+    if said:
+        question = json.loads(said)
+        main(*question["arguments"], routes=question["routes"])
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if sys.argv[1:] == [WAIT]:
+        _wait()
+    else:
+        main(*sys.argv[1:])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ import numpy as np
 
 from trainer import contract, stranger
 from trainer.errors import ExportError
+from trainer.fresh_process import FreshProcess
 from trainer.hostile import hostile_requests
 from trainer.live import LiveModel
 from trainer.live_rules import TOLERANCE
@@ -175,15 +174,8 @@ def ask_stranger(folder: Path, requests: Path, scratch: Path) -> Arrays:
     Raises:
         ExportError: the process failed.
     """
-    answers = scratch / "answers.npz"
-    command = [sys.executable, "-I", stranger.__file__, str(folder), str(requests), str(answers)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise ExportError(
-            f"The model was not published; a fresh process could not use it:\n{done.stderr[-2000:]}"
-        )
-    with np.load(answers, allow_pickle=False) as found:
-        return {name: found[name] for name in found.files}
+    with FreshProcess() as process:
+        return process.ask(folder, requests, scratch)
 
 
 def check_same(signature: str, name: str, expected: Any, came: Any, answer: Arrays) -> None:

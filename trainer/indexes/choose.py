@@ -11,7 +11,7 @@ from trainer.errors import ExportError
 from trainer.indexes import exact, scann
 from trainer.indexes.approximate import Finder, best_candidates
 from trainer.indexes.inverted_file import InvertedFile, build
-from trainer.indexes.probes import fewest_probes
+from trainer.indexes.probes import best_probing
 from trainer.indexes.recall import Rows, recall, rows_of, true_lists
 from trainer.indexes.settings import IndexConfig
 from trainer.indexes.storage import Vectors
@@ -20,6 +20,7 @@ from trainer.keras_compat import tf
 from trainer.rules.permission import Permission
 
 _FEWEST_LEAVES = 4
+_MOST_PARTITIONS = 8192  # the time to put items into partitions grows with both
 _FINER = 6  # a sixth more partitions, as long as recall is too low
 
 
@@ -75,8 +76,8 @@ def build_search(vectors: Vectors, queries: Callable[[], Vectors], k: int, confi
             while finder.probes < partitions and measured(half) < config.target_recall:
                 finder.probes = min(partitions, finder.probes + max(1, finder.probes // _FINER))
         facts |= {"partitions": partitions, "probes": min(finder.probes, partitions)}
-    if kind == "inverted_file":
-        facts |= {"table": config.table}
+    if isinstance(finder, InvertedFile):
+        facts |= {"table": config.table, "reach": finder.reach}
     found = measured(slice(1, None, 2))
     if found < config.min_recall:
         raise ExportError(
@@ -88,8 +89,8 @@ def build_search(vectors: Vectors, queries: Callable[[], Vectors], k: int, confi
 
 
 def default_partitions(items: int) -> int:
-    """Twice the square root of the number of items: about as much work to find partitions as to read them."""
-    return max(1, round(2 * math.sqrt(items)))
+    """Four times the square root of the number of items, at most 8,192: more small partitions are read more exactly."""
+    return min(_MOST_PARTITIONS, max(1, round(4 * math.sqrt(items))))
 
 
 def _inverted_file(
@@ -97,8 +98,8 @@ def _inverted_file(
 ) -> tuple[InvertedFile, int]:
     partitions = min(config.partitions or default_partitions(len(vectors)), len(vectors))
     parts = build(vectors, partitions, config.table)
-    probes = config.probes or fewest_probes(parts, asked, best, config.target_recall)
-    return InvertedFile(parts, probes), partitions
+    probing = best_probing(parts, asked, best, config.target_recall, config.probes)
+    return InvertedFile(parts, probing.probes, probing.reach), partitions
 
 
 def _scann(vectors: Vectors, config: IndexConfig, asked: Vectors, best: Rows) -> tuple[scann.Scann, int]:

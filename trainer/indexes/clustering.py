@@ -10,7 +10,7 @@ from trainer.indexes.storage import Vectors, blocks
 
 SPARE = 1.15
 """Slots for each item: 15 % are free, for new items and so that an item seldom has to leave its nearest partition."""
-_POINTS_A_CENTROID = 64
+_POINTS_A_CENTROID = 40
 _FREE_ROUNDS, _BALANCED_ROUNDS = 6, 3
 _BLOCK = 131_072
 
@@ -19,7 +19,7 @@ def cluster(vectors: Vectors, partitions: int, seed: int) -> Vectors:
     """Lloyd's algorithm (1982) from random members; in the last rounds no cluster may be much larger than another.
 
     Args:
-        vectors: float32 [N, D], at least `partitions` of them; may be memory-mapped. 64 a partition are read.
+        vectors: float32 [N, D], at least `partitions` of them; may be memory-mapped. 40 a partition are read.
         partitions: P.
         seed: Of the sample; equal arguments give equal centroids.
 

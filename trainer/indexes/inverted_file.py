@@ -5,8 +5,8 @@ An inverted file (Jégou, Douze and Schmid 2011, section IV) of partitions of eq
 again with the vectors of the exact table.
 
 Partitions are probed in the order of the score that one of their better items may have: the centroid's, and some
-standard deviations of the members' scores, which the members' variance in each dimension tells. That finds as much as
-the order of the centroids' scores alone does with a sixth to a fifth more partitions.
+standard deviations of the members' scores, which the members' variance in each dimension tells. To find as much, the
+order of the centroids' scores alone needs half as many partitions more.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from trainer.indexes.table import variable
 from trainer.keras_compat import tf
 from trainer.top_k import known_width
 
-REACH = 1.5
-"""How many standard deviations of its members' scores a partition may have items above its centroid."""
 _AT_ONCE = 5 * 2**20
 """Numbers to copy at once, 20 MB of float32."""
 _PARTS = 8
@@ -90,16 +88,18 @@ class InvertedFile(tf.Module):  # type: ignore[misc]
     Args:
         parts: See `build`.
         probes: Partitions that are read for a query.
+        reach: How many standard deviations of its members' scores above its centroid's a partition is expected to have
+            items; see `trainer.indexes.probes`.
     """
 
-    def __init__(self, parts: dict[str, npt.NDArray[Any]], probes: int) -> None:
+    def __init__(self, parts: dict[str, npt.NDArray[Any]], probes: int, reach: float = 3.0) -> None:
         super().__init__(name="search")
         self.centroids = variable(parts["centroids"], "centroids", fixed=1)
         self.spreads = variable(parts["spreads"], "spreads", fixed=1)
         self.table = variable(parts["table"], "table", fixed=1)
         self.rows = variable(parts["rows"], "rows")
         self.scales = variable(parts["scales"], "scales") if "scales" in parts else None
-        self.probes = probes
+        self.probes, self.reach = probes, reach
 
     @property
     def rounds(self) -> bool:
@@ -119,7 +119,7 @@ class InvertedFile(tf.Module):  # type: ignore[misc]
         """
         centroids, spreads = tf.convert_to_tensor(self.centroids), tf.convert_to_tensor(self.spreads)
         near = tf.matmul(queries, centroids, transpose_b=True)
-        near += REACH * tf.sqrt(tf.matmul(tf.square(queries), spreads, transpose_b=True))
+        near += self.reach * tf.sqrt(tf.matmul(tf.square(queries), spreads, transpose_b=True))
         most = tf.minimum(self.probes, tf.shape(centroids)[0])
         probes = tf.math.top_k(near, k=most, sorted=False).indices
 

@@ -25,7 +25,7 @@ class IndexConfig(Closed):
     """How the item vectors are kept: bfloat16 takes half, int8 a quarter of the memory; both round, also what the
     towers read of a history. serving.json has the recall against the vectors as they were."""
     partitions: int | None = Field(None, ge=1)
-    """By default twice the square root of the number of items for the inverted file, and the square root for ScaNN."""
+    """By default four times the square root of the number of items for the inverted file, once for ScaNN."""
     table: Dtype = "bfloat16"
     """How the inverted file keeps its copy of the vectors; candidates are scored again with `vectors`."""
     probes: int | None = Field(None, ge=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,12 @@ Arrays = dict[str, Any]
 """NumPy arrays by the path of a variable from the model's root; strings are object arrays of bytes."""
 
 
-def read_variables(version_dir: Path) -> Arrays:
+def read_variables(version_dir: Path, wanted: Callable[[str], bool] = lambda path: True) -> Arrays:
     """Reads the variables of a version.
+
+    Args:
+        version_dir: The version.
+        wanted: Says of a path whether to read it.
 
     Raises:
         ExportError: the files cannot be read.
@@ -24,7 +28,9 @@ def read_variables(version_dir: Path) -> Arrays:
     try:
         reader = tf.train.load_checkpoint(str(_prefix(version_dir)))
         return {
-            name.removesuffix(_VALUE): reader.get_tensor(name) for name in reader.get_variable_to_dtype_map()
+            name.removesuffix(_VALUE): reader.get_tensor(name)
+            for name in reader.get_variable_to_dtype_map()
+            if wanted(name.removesuffix(_VALUE))
         }
     except (ValueError, tf.errors.OpError) as error:
         raise ExportError(f"Cannot read the variables of {version_dir}: {error}.") from error

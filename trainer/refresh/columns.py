@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trainer import contract
 from trainer.keras_compat import tf
+from trainer.refresh.embed_item import EmbedItem, EmbedKnown
 from trainer.refresh.items_file import Item, is_list
 
 _BATCH = 256
@@ -17,41 +17,24 @@ _BATCH = 256
 Vectors = npt.NDArray[np.float32]
 
 
-def embed(
-    model: Any, items: Sequence[Item], inputs: dict[str, Any], progress: Callable[[int], None]
-) -> Vectors:
+def embed(tower: EmbedItem | EmbedKnown, items: Sequence[Item], progress: Callable[[int], None]) -> Vectors:
     """Vectors of items by an exported model's own item tower.
 
-    An item that was in training keeps its ID embedding, as far as the model can still say which it is.
-
     Args:
-        model: A loaded SavedModel with the signature `embed_item`.
+        tower: Of the version.
         items: What to embed.
-        inputs: tf.TensorSpec of its inputs by name.
         progress: Called after each batch with the number of its items.
 
     Returns:
         float32 [N, D], in the order of the items.
     """
-    width = embedding_width(model)
-    by_id = getattr(model, contract.EMBED_KNOWN, None)
-    parts = [np.zeros((0, width), np.float32)]
+    parts = [np.zeros((0, tower.width), np.float32)]
     for start in range(0, len(items), _BATCH):
         batch = items[start : start + _BATCH]
-        columns = {name: tf.constant(column(batch, name, spec), spec.dtype) for name, spec in inputs.items()}
-        if by_id is not None:
-            ids = tf.constant([item.item_id for item in batch], tf.string)
-            answer = by_id(**columns, **{contract.ITEM_ID: ids})
-        else:
-            answer = model.signatures["embed_item"](**columns)
-        parts.append(answer[contract.EMBEDDING].numpy())
+        columns = {name: column(batch, name, spec) for name, spec in tower.inputs.items()}
+        parts.append(tower(columns, [item.item_id for item in batch]))
         progress(len(batch))
     return np.concatenate(parts)
-
-
-def embedding_width(model: Any) -> int:
-    """D of a loaded SavedModel with the signature `embed_item`."""
-    return int(model.signatures["embed_item"].structured_outputs[contract.EMBEDDING].shape[1])
 
 
 def column(items: Sequence[Item], name: str, spec: Any) -> npt.NDArray[Any]:

@@ -60,8 +60,12 @@ def item_ids(variables: Arrays) -> list[str]:
 
 def with_id_embedding(variables: Arrays) -> frozenset[str]:
     """The ids of the items that have an ID embedding; of versions that do not say so, none."""
-    rows = variables.get(f"{INDEX}id_rows")
-    return frozenset() if rows is None else frozenset(np.asarray(item_ids(variables))[rows > 0].tolist())
+    rows, ids = variables.get(f"{INDEX}id_rows"), variables[f"{INDEX}items/values"]
+    return (
+        frozenset()
+        if rows is None
+        else frozenset(ids[row].decode("utf-8") for row in np.flatnonzero(rows > 0))
+    )
 
 
 def float_vectors(variables: Arrays) -> npt.NDArray[np.float32]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,21 +22,22 @@ from rich.progress import Progress
 from trainer import contract
 from trainer.errors import ExportError
 from trainer.export import check_lint, read_facts
-from trainer.keras_compat import tf
+from trainer.fresh_process import FreshProcess
 from trainer.lint.ops import releases
 from trainer.publishing import publishing
 from trainer.refresh.assembly import new_digests, new_facts, new_rows
 from trainer.refresh.check import check_answers, check_kept
 from trainer.refresh.checkpoint import Arrays, read_variables, write_variables
-from trainer.refresh.columns import embed, embedding_width
+from trainer.refresh.columns import embed
 from trainer.refresh.digests import catalogue_digest, read_digests, write_digests
+from trainer.refresh.embed_item import EmbedItem, EmbedKnown
 from trainer.refresh.index_values import item_ids, rewritten, with_id_embedding
 from trainer.refresh.items_file import Item, Reject, read_items
 from trainer.refresh.limits import Limits, check_limits
 from trainer.refresh.plan import Plan, make_plan
 from trainer.refresh.rejects import write_rejects
 from trainer.refresh.stages import Stages
-from trainer.refresh.titles import changed_titles, rewrite_titles
+from trainer.refresh.titles import changed_titles, read_titles, rewrite_titles
 from trainer.refresh.vectors import check_same_tower, read_vectors
 from trainer.refresh.warmup import follow
 from trainer.run import write_json
@@ -83,19 +85,32 @@ def refresh(model: Path, items: Path | None, options: RefreshOptions, console: C
         ExportError: there is no version, the change is more than the limits allow, or the new version failed its
             check. Nothing is published then.
     """
+    old = _newest(model)
+    with FreshProcess() as process:  # which imports TensorFlow while there is nothing to check yet
+        return _refresh(model, old, items, options, process, console)
+
+
+def _refresh(
+    model: Path,
+    old: Path,
+    items: Path | None,
+    options: RefreshOptions,
+    process: FreshProcess,
+    console: Console,
+) -> Path:
     stages = Stages()
     with stages("load"):
-        old = _newest(model)
-        loaded = tf.saved_model.load(str(old))
-        inputs = _item_inputs(loaded, old)
+        tower = EmbedItem(old)
+        inputs = tower.inputs
     with stages("read"):
         before = read_variables(old)
         ids = item_ids(before)
         digests = read_digests(old, len(ids))
         plan = _plan(dict(zip(ids, digests.tolist(), strict=True)), items, inputs, options)
-        plan.titles = changed_titles(old, plan.titles)
+        titles = read_titles(old)
+        plan.titles = changed_titles(titles, plan.titles)
     with stages("embed"):
-        vectors = _vectors(loaded, plan, inputs, with_id_embedding(before), options, console)
+        vectors = _vectors(old, tower, plan, with_id_embedding(before), options, console)
         vectors = _drop_unusable(plan, vectors)
     if options.rejects is not None and write_rejects(options.rejects, plan.rejects):
         console.print(f"{len(plan.rejects):,} rows were refused; see {options.rejects}.")
@@ -107,7 +122,7 @@ def refresh(model: Path, items: Path | None, options: RefreshOptions, console: C
     if not (plan.embedded or plan.removed or plan.titles or plan.unproven):
         console.print(f"{old} is up to date: it holds {len(ids):,} items, described as they are.")
         return old
-    return _publish(model, old, before, plan, vectors, inputs, options, stages, console)
+    return _publish(model, old, before, titles, plan, vectors, inputs, options, stages, process, console)
 
 
 def _newest(model: Path) -> Path:
@@ -116,15 +131,12 @@ def _newest(model: Path) -> Path:
         waiting = newest_version(model / CANDIDATES)
         advice = "Run `twotower promote` first." if waiting else "Run `twotower export` first."
         raise ExportError(f"{model} holds no version that `twotower export` wrote. {advice}")
+    if read_facts(newest).get("index", {}).get("kind") == "scann":
+        raise ExportError(
+            f"{newest} is searched by ScaNN, whose index holds one catalogue for good. Run `twotower export` again, or "
+            "export with export.index.kind = 'inverted_file', which can be refreshed."
+        )
     return newest
-
-
-def _item_inputs(loaded: Any, version_dir: Path) -> dict[str, Any]:
-    """tf.TensorSpec of the inputs of `embed_item` by name."""
-    signature = loaded.signatures.get("embed_item")
-    if signature is None:
-        raise ExportError(f"{version_dir} cannot embed new items: the model reads no item features or text.")
-    return dict(signature.structured_input_signature[1])
 
 
 def _plan(held: dict[str, int], items: Path | None, inputs: dict[str, Any], options: RefreshOptions) -> Plan:
@@ -146,9 +158,9 @@ def _plan(held: dict[str, int], items: Path | None, inputs: dict[str, Any], opti
 
 
 def _vectors(
-    loaded: Any,
+    old: Path,
+    signature: EmbedItem,
     plan: Plan,
-    inputs: dict[str, Any],
     with_id: Collection[str],
     options: RefreshOptions,
     console: Console,
@@ -158,16 +170,18 @@ def _vectors(
     The job knows no ID embeddings, so items that have one are embedded here.
     """
     items = plan.embedded
+    known = any(item.item_id in with_id for item in items)
+    tower = EmbedKnown(old, signature) if known else signature
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("embedding", total=len(items))
 
         def own(some: Sequence[Item]) -> npt.NDArray[np.float32]:
-            return embed(loaded, some, inputs, lambda done: bar.advance(task, done))
+            return embed(tower, some, lambda done: bar.advance(task, done))
 
         if options.vectors is None:
             return own(items)
         wanted = {item.item_id: place for place, item in enumerate(items) if item.item_id not in with_id}
-        vectors, found = read_vectors(options.vectors, wanted, len(items), embedding_width(loaded))
+        vectors, found = read_vectors(options.vectors, wanted, len(items), tower.width)
         compared = np.flatnonzero(found)[:: max(1, int(found.sum()) // _COMPARED)]
         check_same_tower(vectors[compared], own([items[place] for place in compared]), options.vectors)
         absent = np.flatnonzero(~found)
@@ -197,11 +211,13 @@ def _publish(
     model: Path,
     old: Path,
     before: Arrays,
+    titles: dict[str, str] | None,
     plan: Plan,
     vectors: npt.NDArray[np.float32],
     inputs: dict[str, Any],
     options: RefreshOptions,
     stages: Stages,
+    process: FreshProcess,
     console: Console,
 ) -> Path:
     base = model / CANDIDATES if options.candidate else model
@@ -218,12 +234,22 @@ def _publish(
             write_variables(folder, old, changes)
             write_json(folder / contract.EXTRA_ASSETS / contract.SERVING_FILE, facts)
             write_digests(folder, digests)
-            rewrite_titles(folder / contract.EXTRA_ASSETS / contract.TITLES_FILE, rows.ids, plan)
+            rewrite_titles(folder / contract.EXTRA_ASSETS / contract.TITLES_FILE, titles, rows.ids, plan)
             follow(folder / contract.EXTRA_ASSETS / contract.WARMUP_FILE, plan.removed, rows.ids)
-        with stages("check"):
-            check_lint(folder, facts.get("serving_release", releases()[-1]))
+        with stages("check"), ThreadPoolExecutor(1) as pool:
+            answered = pool.submit(
+                check_answers,
+                folder,
+                plan.embedded,
+                vectors,
+                plan.removed,
+                inputs,
+                process,
+                with_id_embedding(before),
+            )
+            check_lint(folder, facts.get("serving_release", releases()[-1]), facts.get("server_ops", ()))
             check_kept(folder, before, rows)
-            check_answers(folder, plan.embedded, vectors, plan.removed, inputs, with_id_embedding(before))
+            answered.result()
     console.print(
         f"{base / str(number)} holds {len(rows.ids):,} items: {len(plan.added):,} new, {len(plan.changed):,} changed, "
         f"{len(plan.removed):,} removed, {len(rows.ids) - len(plan.embedded):,} as they were ({stages})."

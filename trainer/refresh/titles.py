@@ -9,25 +9,32 @@ from trainer.contract import EXTRA_ASSETS, TITLES_FILE
 from trainer.refresh.plan import Plan
 
 
-def read_titles(file: Path) -> dict[str, str]:
-    """Titles by id; empty without a file."""
-    if not file.exists():
-        return {}
-    lines = file.read_text(encoding="utf-8").split("\n")  # splitlines would cut at U+2028 inside a title
-    return {item: title for item, _, title in (line.partition("\t") for line in lines if line)}
-
-
-def changed_titles(version_dir: Path, titles: Mapping[str, str]) -> dict[str, str]:
-    """Those titles that a version has not; none if it keeps no titles."""
+def read_titles(version_dir: Path) -> dict[str, str] | None:
+    """The titles that a version keeps, by id; None if it keeps none."""
     file = version_dir / EXTRA_ASSETS / TITLES_FILE
-    old = read_titles(file)
-    return {item: title for item, title in titles.items() if file.exists() and old.get(item) != title}
-
-
-def rewrite_titles(file: Path, ids: Sequence[str], plan: Plan) -> None:
-    """Writes the titles of all items: those of the file of items first, then those that were there, then the ids."""
     if not file.exists():
+        return None
+    lines = file.read_text(encoding="utf-8").split("\n")  # splitlines would cut at U+2028 inside a title
+    return dict(line.split("\t", 1) for line in lines if "\t" in line)
+
+
+def changed_titles(old: Mapping[str, str] | None, titles: Mapping[str, str]) -> dict[str, str]:
+    """Those titles that a version has not; none if it keeps no titles."""
+    return {} if old is None else {item: title for item, title in titles.items() if old.get(item) != title}
+
+
+def rewrite_titles(file: Path, old: Mapping[str, str] | None, ids: Sequence[str], plan: Plan) -> None:
+    """Writes the titles of all items: those of the file of items first, then those that were there, then the ids.
+
+    Args:
+        file: Where to.
+        old: The titles of the version that is refreshed, see `read_titles`; None = it keeps none.
+        ids: All items.
+        plan: What the file of items says.
+    """
+    if old is None:
         return
-    old = read_titles(file)
     titles = {item: plan.titles.get(item) or old.get(item) or item for item in ids}
-    file.write_text("".join(f"{item}\t{titles[item]}\n" for item in sorted(titles)), encoding="utf-8")
+    # In the order of the ids; of the old file's order what is left is sorted, which Python then sees at once.
+    order = sorted([item for item in old if item in titles] + [item for item in ids if item not in old])
+    file.write_text("".join([f"{item}\t{titles[item]}\n" for item in order]), encoding="utf-8")

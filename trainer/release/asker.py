@@ -3,7 +3,7 @@
 Run as a program in a process of its own, so that memory and time are those of one version, and a version that crashes
 takes nothing else with it. It imports TensorFlow and TF.Text, and nothing of ours.
 
-    python asker.py SAVED_MODEL REQUESTS_FOLDER ANSWERS_FOLDER
+    python asker.py SAVED_MODEL REQUESTS_FOLDER ANSWERS_FOLDER [OP_MODULE ...]
 
 Every REQUESTS_FOLDER/NAME.tfrecord (PredictionLogs, as warm-up records are) becomes ANSWERS_FOLDER/NAME.npz, with
 answer i of output `score` under `i/score`. Under `seconds` stands how long each call took, under `processor` how long
@@ -12,6 +12,7 @@ the cores worked for it; measured.json says how long loading took and how much m
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -20,12 +21,14 @@ from pathlib import Path
 from typing import Any
 
 
-def main(saved_model: str, requests: str, answers: str) -> None:
-    """Answers all files."""
+def main(saved_model: str, requests: str, answers: str, *op_modules: str) -> None:
+    """Answers all files; `op_modules` register custom ops."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
     import tensorflow_text  # noqa: F401  registers the ops of the tokenizer
 
+    for module in op_modules:
+        importlib.import_module(module)
     before = _resident_bytes()
     began = time.monotonic()
     session = tf.compat.v1.Session(graph=tf.Graph())

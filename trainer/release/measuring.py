@@ -17,6 +17,7 @@ import numpy.typing as npt
 from trainer import contract
 from trainer.errors import ReleaseError
 from trainer.export import read_facts
+from trainer.indexes.scann import op_modules
 from trainer.release import asker
 from trainer.release.index_recall import exact_lists
 from trainer.release.probes import Failure, Probe, as_request, failure_of
@@ -115,7 +116,8 @@ def _write_held_out(version_dir: Path, held_out: HeldOut, folder: Path) -> None:
 
 
 def _run(version_dir: Path, requests: Path, answers: Path) -> None:
-    command = [sys.executable, "-I", asker.__file__, str(version_dir), str(requests), str(answers)]
+    folders = (str(version_dir), str(requests), str(answers))
+    command = [sys.executable, "-I", asker.__file__, *folders, *op_modules(version_dir)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ReleaseError(f"{version_dir} cannot be used by a fresh process:\n{done.stderr[-2000:]}")

@@ -35,10 +35,10 @@ def test_large_ones_by_an_inverted_file_with_as_few_probes_as_will_do():
     search = built(approximate_from=3000, target_recall=0.97)
     facts = search.facts
     assert facts["kind"] == "inverted_file"
-    assert facts["partitions"] == default_partitions(3000) == 110  # 2 * sqrt(3000) = 109.5
+    assert facts["partitions"] == default_partitions(3000) == 219  # 4 * sqrt(3000) = 219.1
     assert facts["queries"] == 32  # the other half chose the probes
     assert 0.93 < facts["recall"] <= 1
-    assert 4 <= facts["probes"] < 110
+    assert 1 <= facts["probes"] < 219
     fewer = built(kind="inverted_file", probes=facts["probes"] // 2, min_recall=0)
     assert fewer.facts["recall"] < facts["recall"]
 

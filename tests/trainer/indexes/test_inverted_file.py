@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.indexes.inverted_file import REACH, InvertedFile, build, slots_a_partition
+from trainer.indexes.inverted_file import InvertedFile, build, slots_a_partition
 from trainer.indexes.storage import DTYPES, decode
 from trainer.keras_compat import tf
 
@@ -46,7 +46,7 @@ def test_candidates_are_the_best_of_the_probed_partitions(dtype, probes):
     held = decode(parts["table"], parts.get("scales"))
     for row, query in enumerate(queries):
         reach = np.sqrt(parts["spreads"] @ query**2)
-        near = np.argsort(-(parts["centroids"] @ query + REACH * reach))[:probes]
+        near = np.argsort(-(parts["centroids"] @ query + 3 * reach))[:probes]
         wanted = np.where(parts["rows"][near] >= 0, held[near] @ query, -np.inf).ravel()
         order = np.argsort(-wanted)[:20]
         np.testing.assert_allclose(scores.numpy()[row], wanted[order], rtol=1e-4, atol=1e-5)

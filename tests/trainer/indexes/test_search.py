@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.indexes import approximate, exact
-from trainer.indexes.inverted_file import REACH, InvertedFile, build
+from trainer.indexes.inverted_file import InvertedFile, build
 from trainer.indexes.storage import DTYPES
 from trainer.indexes.table import VectorTable
 from trainer.keras_compat import tf
@@ -130,7 +130,7 @@ def test_a_selective_filter_makes_a_row_exact(searches):
         np.testing.assert_array_equal(np.sort(rows[row]), np.sort(np.argsort(-allowed[row])[:COUNT]))
     # The row without a filter stays with its two partitions of twenty.
     reach = np.sqrt(searches.inverted_file.spreads.numpy() @ queries[1] ** 2)
-    near = np.argsort(-(searches.inverted_file.centroids.numpy() @ queries[1] + REACH * reach))[:PROBES]
+    near = np.argsort(-(searches.inverted_file.centroids.numpy() @ queries[1] + 3 * reach))[:PROBES]
     assert np.isin(rows[1], searches.inverted_file.rows.numpy()[near]).all()
 
 
