@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,7 @@ def _feature(value: Any, dtype: Any) -> Any:
 
 
 def rewritten(
-    variables: Mapping[str, npt.NDArray[Any]], kept: npt.NDArray[np.int64], examples: Sequence[bytes]
+    variables: Mapping[str, npt.NDArray[Any]], kept: npt.NDArray[np.int64], examples: Iterable[bytes]
 ) -> dict[str, npt.NDArray[Any]]:
     """The variables for another catalogue, by path; none for an index that has no descriptions.
 
@@ -67,7 +67,7 @@ def rewritten(
         return {}
     old = variables[_EXAMPLES]
     new = old[np.maximum(kept, 0)] if len(old) else as_strings([b""] * len(kept))
-    new[kept < 0] = as_strings(examples)
+    new[kept < 0] = as_strings(list(examples))
     return {_EXAMPLES: new}
 
 

@@ -46,7 +46,7 @@ def new_rows(
         vectors=vectors[places],
         categories=[categories(items[place], inputs) for place in places],
         variant_keys=_variant_keys(new_ids, plan, variant_feature),
-        examples=[example_of(items[place].features, inputs) for place in places],
+        examples=(example_of(items[place].features, inputs) for place in places),
     )
 
 

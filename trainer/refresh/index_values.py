@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +41,8 @@ class Rows:
         vectors: float32 [number embedded, D], in the order of the rows.
         categories: [number embedded] names of categories, in the order of the rows.
         variant_keys: By row what says whose variant an item is, of new items and where that has changed.
-        examples: [number embedded] serialized tf.train.Examples of the items' features, in the order of the rows.
+        examples: [number embedded] serialized tf.train.Examples of the items' features, in the order of the rows; made
+            where an index keeps them.
     """
 
     ids: Sequence[str]
@@ -50,7 +51,7 @@ class Rows:
     vectors: npt.NDArray[np.float32]
     categories: Sequence[Sequence[str]]
     variant_keys: Mapping[int, Any]
-    examples: Sequence[bytes] = ()
+    examples: Iterable[bytes] = ()
 
 
 def item_ids(variables: Arrays) -> list[str]:
