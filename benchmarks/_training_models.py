@@ -12,7 +12,8 @@ from trainer.config import TrainConfig
 from trainer.embedding_table import EmbeddingTable
 from trainer.features import FeatureSpecs
 from trainer.keras_compat import keras, tf, tfrs
-from trainer.model import CatalogueTables, ModelSpec, TwoTowerModel
+from trainer.model import TwoTowerModel
+from trainer.model_inputs import CatalogueTables, ModelSpec
 from trainer.optimizers.make import make_optimizer
 from trainer.precision import products_in
 

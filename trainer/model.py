@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from trainer.config import TrainConfig
 from trainer.distribution import replicas
@@ -12,71 +11,14 @@ from trainer.features import FeatureSpecs
 from trainer.item_tower import TEXT, ItemTower
 from trainer.keras_compat import keras, tf
 from trainer.lexical import LEXICAL, LexicalSketch
+from trainer.model_inputs import AskedTexts, CatalogueTables, ModelSpec
 from trainer.query_tower import QueryTower
 from trainer.ranking_head import RankingHead
+from trainer.ranking_losses import RankingLosses
 from trainer.retrieval_loss import RetrievalLoss
-from trainer.sampling import Candidates, candidate_set, hard_negatives
+from trainer.sampling import Candidates, candidate_set
 from trainer.step_queries import StepQueries
-from trainer.tasks import RankingTask
-from trainer.text_modes.rows import TextRows
 from trainer.text_modes.tower import TextTower
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """What the data decides about the model's shape.
-
-    Attributes:
-        trained_items: Items of the training events; each has an ID embedding.
-        text_width: E of the text vectors, 0 without a text encoder.
-        item_specs: Item features.
-        user_specs: User features.
-        event_types: Known event types, most frequent first; row i of the embedding is type i - 1.
-    """
-
-    trained_items: int
-    text_width: int
-    item_specs: FeatureSpecs
-    user_specs: FeatureSpecs
-    event_types: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class CatalogueTables:
-    """The catalogue as tensors, N items in catalogue order.
-
-    Attributes:
-        inputs: What `ItemTower` takes, [N, ...].
-        share: float32 [N] share of each item in the training events, adding up to 1.
-        scale: float32 [N] log(1 + training count).
-        query_views: float32 [N, V, E] vectors of texts that stand for a user's words for the item, by the encoder as
-            it came; V may be 0.
-        texts: The texts themselves where their encoder learns; the text vectors of `inputs` are a variable then.
-    """
-
-    inputs: dict[str, Any]
-    share: Any
-    scale: Any
-    query_views: Any
-    texts: TextRows | None = None
-
-    def __len__(self) -> int:
-        return int(self.share.shape[0])
-
-
-class AskedTexts(NamedTuple):
-    """Which queries of a step have a text.
-
-    Attributes:
-        view: int32 [Q] which of the target's query views it is.
-        asks: bool [Q] whether there is one at all.
-        alone: bool [Q] whether the history is hidden besides.
-    """
-
-    view: Any
-    asks: Any
-    alone: Any
-
 
 _COLDEST = 0.01  # CLIP's bound of the learned scale, 100 (Radford 2021, section 2.5)
 
@@ -115,7 +57,7 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         )
         self._seeds = keras.random.SeedGenerator(config.seed)
         self._retrieval = RetrievalLoss(config.retrieval)
-        self._ranking = RankingTask()
+        self._ranking = RankingLosses(config.ranking, self.ranking_head, self._seeds)
         self._loss_means = {name: keras.metrics.Mean(name=name) for name in self.loss_weights}
         self._total_mean = keras.metrics.Mean(name="loss")
         self.catalogue: CatalogueTables | None = None
@@ -290,7 +232,8 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         if settings.adversarial_weight:
             losses["adversarial_loss"] = self._retrieval.adversarial(*task)
         if self._ranks:
-            losses.update(self._ranking_losses(data, step, known, queries, vectors, history, pool, catalogue))
+            ranking = (data, step, known, queries, vectors, history, pool, catalogue)
+            losses.update(self._ranking(*ranking, self.retrieval_scores))
         return losses
 
     def _normalized(self, vectors: Any) -> Any:
@@ -352,52 +295,6 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
             chosen = tf.where(asked.alone[:, tf.newaxis], hidden, chosen)
         queries = self.query_tower.combine(tf.gather_nd(states, chosen), users, text, training=True)
         return self._normalized(queries), chosen[:, 1]
-
-    def _ranking_losses(
-        self,
-        data: dict[str, Any],
-        step: StepQueries,
-        known: Any,
-        queries: Any,
-        vectors: Any,
-        history: dict[str, Any],
-        pool: Candidates,
-        catalogue: CatalogueTables,
-    ) -> dict[str, Any]:
-        """Losses of the ranking head on part of the queries; the towers learn from retrieval alone."""
-        settings = self.config.ranking
-        step = step.part(settings.queries_per_step)
-        chosen, targets = step.places, step.targets
-        queries, known = (rows[: tf.shape(chosen)[0]] for rows in (tf.stop_gradient(queries), known))
-        vectors = tf.stop_gradient(vectors)
-        before = tf.sequence_mask(chosen[:, 1], tf.shape(data["items"])[1])
-        seen = tf.where(before, tf.gather(data["items"], chosen[:, 0]), -1)
-        target_rows = pool.rows_of(targets)
-        scores = self.retrieval_scores(queries, vectors)
-        if pool.once is not None:
-            scores = tf.where(pool.once, scores, scores.dtype.min)
-        negatives, retrieved = hard_negatives(
-            scores,
-            target_rows,
-            pool.rows_of(seen),
-            candidates=settings.candidates,
-            draw=settings.negatives,
-            seeds=self._seeds,
-        )
-        rows = tf.concat([target_rows[:, tf.newaxis], tf.maximum(negatives, 0)], axis=1)
-        scale = tf.gather(tf.gather(catalogue.scale, pool.ids), rows)
-        past = tf.stop_gradient(tf.gather(history["vectors"], chosen[:, 0]))
-        shown = tf.sequence_mask(known, tf.shape(data["items"])[1])
-        scores, values = self.ranking_head(
-            queries, past, shown, tf.gather(vectors, rows), scale, training=True
-        )
-        drawn = tf.pad(negatives >= 0, [[0, 0], [1, 0]], constant_values=True)
-        scores = tf.where(drawn, scores, -1e9)
-        observed = tf.gather_nd(data["values"], chosen)
-        return {
-            "ranking_loss": self._ranking.order_loss(scores, tf.cast(retrieved, tf.float32) * step.weights),
-            "value_loss": self._ranking.value_loss(observed, values[:, 0], step.weights),
-        }
 
 
 def _view_vectors(targets: Any, asked: AskedTexts, catalogue: CatalogueTables) -> Any:

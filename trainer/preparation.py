@@ -19,7 +19,7 @@ from trainer.features import CategorySpec, FeatureLookup, FeatureSpecs, NumericS
 from trainer.item_tower import ID, TEXT
 from trainer.keras_compat import tf
 from trainer.lexical import LEXICAL, LexicalSketch, LexicalSpec
-from trainer.model import CatalogueTables, ModelSpec
+from trainer.model_inputs import CatalogueTables, ModelSpec
 from trainer.query_views import query_views
 from trainer.sequences import Sequences
 from trainer.text_cache import TextVectorCache

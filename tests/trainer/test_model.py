@@ -10,7 +10,8 @@ import pytest
 from trainer.config import TrainConfig
 from trainer.features import CategorySpec, FeatureSpecs
 from trainer.keras_compat import keras, tf
-from trainer.model import CatalogueTables, ModelSpec, TwoTowerModel
+from trainer.model import TwoTowerModel
+from trainer.model_inputs import CatalogueTables, ModelSpec
 from trainer.ranking_head import RankingHead
 
 N, WIDTH = 8, 3

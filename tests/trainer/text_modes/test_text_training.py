@@ -16,7 +16,7 @@ from trainer.dataset import DatasetDirectory
 from trainer.evaluation.ranking import evaluate
 from trainer.export import export
 from trainer.keras_compat import tf
-from trainer.model import AskedTexts
+from trainer.model_inputs import AskedTexts
 from trainer.run import RunDirectory
 from trainer.scoring import ModelScorer
 from trainer.sequences import load_sequences

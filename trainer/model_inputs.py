@@ -1,0 +1,65 @@
+"""What the model is told of the data: its shape, the catalogue, and which queries of a step are asked in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from trainer.features import FeatureSpecs
+from trainer.text_modes.rows import TextRows
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What the data decides about the model's shape.
+
+    Attributes:
+        trained_items: Items of the training events; each has an ID embedding.
+        text_width: E of the text vectors, 0 without a text encoder.
+        item_specs: Item features.
+        user_specs: User features.
+        event_types: Known event types, most frequent first; row i of the embedding is type i - 1.
+    """
+
+    trained_items: int
+    text_width: int
+    item_specs: FeatureSpecs
+    user_specs: FeatureSpecs
+    event_types: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CatalogueTables:
+    """The catalogue as tensors, N items in catalogue order.
+
+    Attributes:
+        inputs: What `ItemTower` takes, [N, ...].
+        share: float32 [N] share of each item in the training events, adding up to 1.
+        scale: float32 [N] log(1 + training count).
+        query_views: float32 [N, V, E] vectors of texts that stand for a user's words for the item, by the encoder as
+            it came; V may be 0.
+        texts: The texts themselves where their encoder learns; the text vectors of `inputs` are a variable then.
+    """
+
+    inputs: dict[str, Any]
+    share: Any
+    scale: Any
+    query_views: Any
+    texts: TextRows | None = None
+
+    def __len__(self) -> int:
+        return int(self.share.shape[0])
+
+
+class AskedTexts(NamedTuple):
+    """Which queries of a step have a text.
+
+    Attributes:
+        view: int32 [Q] which of the target's query views it is.
+        asks: bool [Q] whether there is one at all.
+        alone: bool [Q] whether the history is hidden besides.
+    """
+
+    view: Any
+    asks: Any
+    alone: Any
