@@ -180,8 +180,8 @@ def test_an_unknown_field_is_refused_before_anything_is_trained(project, trainin
     assert training.begun == []
 
 
-def test_real_trainings_are_judged_by_validation_alone(project):
-    """Two trials of one epoch; the test events are taken away first."""
+def test_a_real_training_is_judged_by_validation_alone(project):
+    """One trial of one epoch; the test events are taken away first."""
     dataset = project.dataset_dir(SPLIT)
     copy = dataset.resolve()
     dataset.unlink()
@@ -189,8 +189,8 @@ def test_real_trainings_are_judged_by_validation_alone(project):
     for file in (dataset / "sequences" / "test").iterdir():
         file.write_bytes(b"")
     tune = project.tune.model_copy(update={"epochs": 1, "space": {"learning_rate": (0.01, 0.02)}})
-    best = search(project.model_copy(update={"tune": tune}), SPLIT, QUIET, trials=2)
-    assert [len(row["epochs"]) for row in rows(project)] == [1, 1]
+    best = search(project.model_copy(update={"tune": tune}), SPLIT, QUIET, trials=1)
+    assert [len(row["epochs"]) for row in rows(project)] == [1]
     assert best.value == max(row["value"] for row in rows(project)) > 0
     assert not RunDirectory(project.run_dir(SPLIT)).path.exists()
-    assert (project.tune_dir(SPLIT) / "best.toml").read_text().count("learning_rate = 0.0") == 1
+    assert (project.tune_dir(SPLIT) / "best.toml").read_text().endswith("[train]\nlearning_rate = 0.01\n")
