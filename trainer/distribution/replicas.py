@@ -24,12 +24,21 @@ def gathered(rows: Any) -> Any:
         return rows
     context = tf.distribute.get_replica_context()
     if rows.dtype == tf.bool:
-        return tf.cast(context.all_gather(tf.cast(rows, tf.int32), axis=0), tf.bool)
-    return context.all_gather(rows, axis=0)
+        return tf.cast(gathered(tf.cast(rows, tf.int32)), tf.bool)
+    return context.all_gather(_placed(rows), axis=0)
 
 
 def total(value: Any) -> Any:
     """The sum over replicas of a tensor of one shape, or of each of a list of them."""
     if count() == 1:
         return value
-    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, _placed(value))
+
+
+def _placed(value: Any) -> Any:
+    """On the device of the replica; where a process has one alone, TensorFlow reads from a tensor where to reduce."""
+    devices = tf.distribute.get_strategy().extended.worker_devices
+    if len(devices) > 1:
+        return value
+    with tf.device(devices[0]):
+        return tf.nest.map_structure(tf.identity, value)
