@@ -25,7 +25,7 @@ for line in "$@"; do
         -e "s/ and python_full_version < '3\.13'//" \
         -e "s/ ; python_full_version < '3\.13'$//" \
         "$scratch/resolved" >"$scratch/constraints"
-    if grep -n "platform" "$scratch/constraints"; then
+    if grep -nE "; .*(platform|implementation)" "$scratch/constraints"; then
         echo "constraints.sh: the lines above still have a platform marker; mend the sed expressions." >&2
         exit 1
     fi
