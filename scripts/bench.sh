@@ -22,6 +22,7 @@ short_setting() {
         client_deadlines) echo "--calls 20 --json $results/client_deadlines.json" ;;
         evaluation) echo "--events 30000 --items 2000 --queries 500 --json $results/evaluation.json" ;;
         codec) echo "--requests 100 --rounds 3 --json $results/codec.json" ;;
+        training) echo "tables --rounds 1 --seconds 0.1 --items 100000 input --rounds 1" ;;
         text_modes) echo "steps examples/movielens-100k.toml --rounds 1 --batch 64" ;;
         text_tower) echo "--config examples/movielens-100k.toml --rounds 1 --seconds 0.1 --keep $results/text_tower" ;;
         serving_faults) echo "--swaps 2 --megabytes 5 --fuzz 500 --per-second 1 --silent 50" ;;
