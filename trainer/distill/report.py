@@ -81,8 +81,8 @@ def size_figures(encoder: TextEncoder) -> dict[str, float]:
     table = int(np.prod(backbone.token_embedding.embeddings.shape))
     return {
         "layers": len(backbone.transformer_layers),
-        "mib": round(4 * numbers / 2**20, 2),
-        "mib_without_word_pieces": round(4 * (numbers - table) / 2**20, 2),
+        "mib": float(f"{4 * numbers / 2**20:.4g}"),
+        "mib_without_word_pieces": float(f"{4 * (numbers - table) / 2**20:.4g}"),
     }
 
 
