@@ -90,7 +90,7 @@ def train(
         "validation": state["history"][state["best_epoch"]],
         "seconds": round(time.monotonic() - began, 1),
     }
-    _describe(config, bench, run, manifest)
+    _describe(config, bench, run, manifest, console)
     run.write_manifest(manifest)
     best = state["history"][state["best_epoch"]]
     console.print(
@@ -104,12 +104,14 @@ def run_identity(config: ProjectConfig, dataset: DatasetDirectory) -> str:
     return digest_of(config.train, dataset.digest, encoder_fingerprint(config.encoder()))
 
 
-def _describe(config: ProjectConfig, bench: Workbench, run: RunDirectory, manifest: dict[str, Any]) -> None:
+def _describe(
+    config: ProjectConfig, bench: Workbench, run: RunDirectory, manifest: dict[str, Any], console: Console
+) -> None:
     """Writes what people look at: the model card, and the item vectors of the best epoch for TensorBoard."""
-    load_best(bench.model, config.train, run)
+    load_best(bench.model, config.train, run, console)
     catalogue = bench.preparation.catalogue
     columns = {"item_id": catalogue.item_ids, "title": catalogue.titles, "events": catalogue.counts.tolist()}
-    write_projector(run.logs, encode_catalogue(bench.model).numpy(), columns)
+    write_projector(run.logs, bench.model.learned(encode_catalogue(bench.model)).numpy(), columns)
     write_model_card(run, config, bench.dataset, manifest)
 
 
@@ -192,7 +194,7 @@ def _validation(bench: Workbench, config: TrainConfig, console: Console) -> Any:
     def measure() -> dict[str, float]:
         refresh_texts(bench.model, console)
         vectors = encode_catalogue(bench.model)
-        figures = describe_items(vectors.numpy())
+        figures = describe_items(bench.model.learned(vectors).numpy())
         for prefix, scorer in scorers.items():
             scorer.refresh(vectors)
             result = evaluate(queries, scorer, ks=(10,))
