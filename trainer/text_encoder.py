@@ -22,6 +22,8 @@ from trainer.text_cleaning import cleaned, without_case_folding
 
 Pooling = Literal["mean", "cls"]
 
+_CLEANING = 2  # of trainer/text_cleaning.py; another one gives other vectors
+
 
 class TextEncoder(tf.Module):  # type: ignore[misc]
     """A BERT with its tokenizer; a text's vector is the mean of the last layer over its tokens, or its first row.
@@ -150,14 +152,13 @@ class TextEncoder(tf.Module):  # type: ignore[misc]
         """SHA-256 (hex) of weights, vocabulary and limits: equal digests give equal vectors."""
         state = hashlib.sha256()
         settings = [
+            _CLEANING,
             self.max_tokens,
             self.max_characters,
             self.tokenizer.lowercase,
             self.tokenizer.strip_accents,
         ]
-        if self.pooling != "mean":  # what was cached before there was another pooling stays known
-            settings.append(self.pooling)
-        state.update(json.dumps([*settings, self.tokenizer.get_vocabulary()]).encode())
+        state.update(json.dumps([*settings, self.pooling, self.tokenizer.get_vocabulary()]).encode())
         for variable in self.backbone.weights:
             state.update(np.ascontiguousarray(variable.numpy()).data)
         return state.hexdigest()
