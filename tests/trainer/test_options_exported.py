@@ -9,7 +9,9 @@ from rich.console import Console
 from tests.trainer.conftest import TINY
 from tests.trainer.dataset_writer import checkerboard
 from trainer.config import load_config
+from trainer.contract import RULES
 from trainer.keras_compat import tf
+from trainer.probes import neutral
 
 OPTIONS = """
 [train.model.item]
@@ -56,7 +58,8 @@ def test_an_exported_model_finds_items_by_their_very_words(tmp_path, encoder):
         "gender": tf.constant([""]),
     }
     asked |= {"age": tf.constant([np.nan], tf.float32)}
-    answer = served["retrieve"](**{name: value for name, value in asked.items() if name in names})
+    rules = {name: tf.constant(neutral(name, 1)) for name in names if name in RULES}
+    answer = served["retrieve"](**{name: value for name, value in asked.items() if name in names}, **rules)
     assert answer["item_id"].numpy()[0, 0] == b"i7"  # a word that the little encoder does not know
     vector = served["embed_query"](
         **{name: asked[name] for name in served["embed_query"].structured_input_signature[1]}

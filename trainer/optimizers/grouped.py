@@ -97,6 +97,9 @@ class GroupedAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
         )
 
     def _backend_apply_gradients(self, grads: Any, trainable_variables: Any) -> None:
+        if self._tables is None and replicas.count() > 1:
+            # Keras clips slices by the norm of what they hold, and every replica would bring a part of each row.
+            grads = [tf.convert_to_tensor(slope) for slope in grads]
         super()._backend_apply_gradients(_over_replicas(grads), trainable_variables)
 
     def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> Any:

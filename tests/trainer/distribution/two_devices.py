@@ -37,7 +37,8 @@ BATCH = {
 
 
 def model_of(changes):
-    model = make(**changes, clip_norm=0.01)  # far below the norm, so that clipping counts
+    # Far below the norm, so that clipping counts, where it is that of whole rows on one device, too.
+    model = make(**changes, clip_norm=0.01 if "table_optimizer" in changes else 1e3)
     model.compile(optimizer=make_optimizer(model.config, 4))
     model.optimizer.build(model.trainable_variables)
     return model
@@ -57,8 +58,7 @@ def on_one(changes):
     return seen(model, tf.function(model.train_step)(part(slice(None))))
 
 
-def on_two(changes):
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+def on_two(strategy, changes):
     with strategy.scope():
         model = model_of(changes)
         halves = strategy.experimental_distribute_values_from_function(
@@ -75,7 +75,9 @@ def on_two(changes):
 def difference(came, expected) -> float:
     assert set(came) == set(expected)
     return max(
-        float(np.abs(came[name] - value).max() / max(np.abs(value).max(), 1e-6))
+        float(
+            np.abs(came[name] - value).max() / max(np.abs(value).max(), 1e-4)
+        )  # a gradient of nought is noise
         for name, value in expected.items()
     )
 
@@ -83,4 +85,10 @@ def difference(came, expected) -> float:
 if __name__ == "__main__":
     half = tf.config.LogicalDeviceConfiguration()
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [half, half])
-    print(json.dumps({name: difference(on_two(change), on_one(change)) for name, change in SETTINGS.items()}))
+    # One for all settings: another one would number its messages from 0 again, and TensorFlow remembers their shapes.
+    both = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    print(
+        json.dumps(
+            {name: difference(on_two(both, change), on_one(change)) for name, change in SETTINGS.items()}
+        )
+    )
