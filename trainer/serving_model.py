@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,8 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         index: The catalogue.
         k: Length of the lists.
         max_history: Longer histories are cut to their most recent part.
-        side_names: Inputs that say who asks for what; the same for all signatures that take a query.
+        side: tf.TensorSpec of each input that says who asks for what, by name; the same for all signatures that take a
+            query.
         facts: What `describe` answers.
     """
 
@@ -47,7 +48,7 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         *,
         k: int,
         max_history: int,
-        side_names: Iterable[str],
+        side: Tensors,
         facts: Mapping[str, Any],
     ) -> None:
         super().__init__(name="serving_model")
@@ -60,7 +61,7 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         self._resources = layers.resources()
         self._item_lookup, self._user_lookup = item_lookup, user_lookup
         self._index = index
-        self._side_names = frozenset(side_names)
+        self._side_names = frozenset(side)
         self._events = _event_table(model.spec.event_types)
         # A variable and not a constant: an index that changes must be able to say so.
         self._facts = tf.Variable(json.dumps(facts, sort_keys=True), trainable=False, name="facts")
@@ -70,7 +71,7 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         self._text_vectors = tf.function(
             self._encode_texts, input_signature=[tf.TensorSpec([None], tf.string)]
         )
-        self._query_side = tf.function(self._compute_query_side)
+        self._query_side = tf.function(self._compute_query_side, input_signature=[dict(side)])
 
     def recommend(self, inputs: Tensors) -> Tensors:
         """Retrieves candidates, then puts them in the order of the ranking head."""

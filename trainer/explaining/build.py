@@ -32,7 +32,7 @@ def build_serving_model(
         bench.model, bench.encoder, preparation.item_lookup, preparation.user_lookup, preparation.item_text, index,
     )  # fmt: skip
     settings: dict[str, Any] = {
-        "k": config.k, "max_history": facts["limits"]["history"], "side_names": inputs.query_side, "facts": facts,
+        "k": config.k, "max_history": facts["limits"]["history"], "side": inputs.query_side, "facts": facts,
     }  # fmt: skip
     if not config.explanations:
         return ServingModel(*parts, **settings)

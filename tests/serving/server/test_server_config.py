@@ -128,6 +128,7 @@ def test_the_canary_of_the_deployment_kit_is_served(serve: Any, bases: Path, tmp
     path = tmp_path / "models.config"
     path.write_text(config_files(settings)["models.config"])
     with serve(model_config_file=path, allow_version_labels_for_unavailable_models=True) as client:
+        wait_until(lambda: client.states("a") == {1: "AVAILABLE", 3: "AVAILABLE"})
         assert _answer(client, "a", label="stable") == 10.0
         assert _answer(client, "a", label="canary") == 30.0
         assert 2 not in client.states("a")
