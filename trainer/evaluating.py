@@ -52,6 +52,7 @@ def evaluate_run(
     identity = digest_of(manifest["identity"], config.evaluate, config.train)
     file, page = config.evaluation_file(split), config.report_file(split)
     report = None if overwrite else _current(file, identity)
+    drawn = report is not None and against is None and page.exists() and run.card_file.exists()
     if report is not None:
         console.print(f"{file} is up to date. Use --overwrite to measure again.")
     else:
@@ -60,8 +61,9 @@ def evaluate_run(
     if against is not None:
         report["against"] = _against(report, file, against, split)
         write_report(report, file)
-    write_html_report(report, page, title=f"{config.name}, {split}")
-    write_model_card(run, config, dataset, manifest, report)
+    if not drawn:
+        write_html_report(report, page, title=f"{config.name}, {split}")
+        write_model_card(run, config, dataset, manifest, report)
     print_report(report, console, title=f"{config.name}, {split}")
     console.print(f"Written to {file}. To look at: {page}. Model card: {run.card_file}.", soft_wrap=True)
     return report
