@@ -210,10 +210,12 @@ def test_lower_layers_learn_more_slowly(bert):
 
 def test_a_direct_pass_is_taken_where_it_fits():
     """One chunk is encoded once; more are encoded once for the vectors and once for the gradient."""
-    runs = tf.Variable(0, trainable=False)
+    runs: list[int] = []
 
     def forward(states, lengths, weights):
-        runs.assign_add(1)
+        ran = tf.numpy_function(lambda: np.int64(runs.append(1) or len(runs)), [], tf.int64)
+        with tf.control_dependencies([ran]):
+            states = tf.identity(states)
         return tf.math.segment_sum(states * weights[0], tf.repeat(tf.range(tf.size(lengths)), lengths))
 
     @graph
@@ -226,6 +228,6 @@ def test_a_direct_pass_is_taken_where_it_fits():
         return tape.gradient(loss, weight)
 
     np.testing.assert_array_equal(run(tf.constant(6)), [6, 6])
-    assert int(runs) == 1
+    assert len(runs) == 1
     np.testing.assert_array_equal(run(tf.constant(2)), [6, 6])
-    assert int(runs) == 1 + 2 * 3
+    assert len(runs) == 1 + 2 * 3
