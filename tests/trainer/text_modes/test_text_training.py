@@ -130,8 +130,9 @@ def test_the_export_holds_what_was_learned(tuned, bench):
     loaded = tf.saved_model.load(str(version))
     signature = loaded.signatures["embed_item"]
     inputs = {
-        name: tf.constant([["Drama"]]) if spec.shape.rank == 2 else tf.constant(["a sad film"])
-        for name, spec in signature.structured_input_signature[1].items()
+        "text": tf.constant(["a sad film"]),
+        "genre": tf.constant([["Drama"]]),
+        "year": tf.constant([1999.0]),
     }
     came = signature(**inputs)["embedding"].numpy()
     features = bench.preparation.item_lookup(inputs)
