@@ -12,7 +12,6 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.progress import Progress
 
-from trainer.callbacks import Checkpoints, ProgressBar, StopWhenDiverged, Validation
 from trainer.checkpoint import load_checkpoint
 from trainer.config import ProjectConfig, digest_of
 from trainer.dataset import DatasetDirectory
@@ -24,6 +23,7 @@ from trainer.distill.report import latency_figures, ndcg_figures, print_distilla
 from trainer.distill.student import make_student, spaced_layers
 from trainer.distill.texts import distillation_texts, hold_out
 from trainer.errors import ConfigError
+from trainer.fitting import fit_resumably
 from trainer.keras_compat import keras
 from trainer.packed_texts import PackedTexts
 from trainer.run import RunDirectory, write_json
@@ -155,29 +155,20 @@ def _train(
     model.compile(optimizer=optimizer, jit_compile=False)
     optimizer.build(model.trainable_variables)
     variables = [*model.backbone.weights, *optimizer.variables]
-    state = load_checkpoint(run.last, variables) if run.last.exists() else {}
-    first = state.get("epoch", -1) + 1
-    checkpoints = Checkpoints(run, variables, config.patience, state, _MONITORED)
-    if first:
-        console.print(f"Going on after epoch {first} of an interrupted run.")
-    if first < config.epochs and not (first and checkpoints.exhausted):
-        progress = ProgressBar(console, config.epochs, steps, first, _MONITORED)
-        logs = keras.callbacks.TensorBoard(str(run.logs), write_graph=False, update_freq="epoch")
-        callbacks = [Validation(measure), StopWhenDiverged(), checkpoints, logs, progress]
-        try:
-            model.fit(
-                batches(first),
-                initial_epoch=first,
-                epochs=config.epochs,
-                steps_per_epoch=steps,
-                shuffle=False,
-                verbose=0,
-                callbacks=callbacks,
-            )
-        finally:
-            progress.close()
+    state = fit_resumably(
+        model,
+        variables,
+        run,
+        batches,
+        measure,
+        console,
+        epochs=config.epochs,
+        steps=steps,
+        patience=config.patience,
+        monitored=_MONITORED,
+    )
     load_checkpoint(run.best, variables)
-    return checkpoints.state
+    return state
 
 
 def student_vectors(model: Distillation, pieces: PackedTexts, rows: Rows) -> npt.NDArray[np.float32]:

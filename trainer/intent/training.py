@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from trainer.callbacks import Checkpoints, ProgressBar, StopWhenDiverged, Validation
 from trainer.checkpoint import load_checkpoint
 from trainer.config import digest_of
 from trainer.errors import DatasetError
+from trainer.fitting import fit_resumably
 from trainer.intent.card import write_intent_card
 from trainer.intent.classifier import IntentClassifier, make_optimizer
 from trainer.intent.config import IntentConfig
@@ -147,36 +147,21 @@ def _fit(project: IntentProject, texts: LabelledTexts, run: RunDirectory, consol
     optimizer = make_optimizer(config, classifier, config.epochs * steps)
     classifier.compile(optimizer=optimizer, jit_compile=False)
     variables = [*classifier.variables, *optimizer.variables]
-    state = load_checkpoint(run.last, variables) if run.last.exists() else {}
-    first = state.get("epoch", -1) + 1
-    checkpoints = Checkpoints(run, variables, config.patience, state, _MONITORED)
     console.print(
         f"{len(pieces):,} texts to learn from, {len(held):,} to choose the epoch by, {len(classes)} classes."
     )
-    if first:
-        console.print(f"Going on after epoch {first} of an interrupted run.")
-    if first < config.epochs and not (first and checkpoints.exhausted):
-        progress = ProgressBar(console, config.epochs, steps, first, _MONITORED)
-        callbacks = [
-            Validation(lambda: _figures(classifier, held, classes)),
-            StopWhenDiverged(),
-            checkpoints,
-            keras.callbacks.TensorBoard(str(run.logs), write_graph=False, update_freq="epoch"),
-            progress,
-        ]
-        try:
-            classifier.fit(
-                training_batches(pieces, config, first),
-                initial_epoch=first,
-                epochs=config.epochs,
-                steps_per_epoch=steps,
-                shuffle=False,
-                verbose=0,
-                callbacks=callbacks,
-            )
-        finally:
-            progress.close()
-    return checkpoints.state
+    return fit_resumably(
+        classifier,
+        variables,
+        run,
+        lambda first: training_batches(pieces, config, first),
+        lambda: _figures(classifier, held, classes),
+        console,
+        epochs=config.epochs,
+        steps=steps,
+        patience=config.patience,
+        monitored=_MONITORED,
+    )
 
 
 def _figures(classifier: IntentClassifier, pieces: WordPieces, classes: tuple[str, ...]) -> dict[str, float]:

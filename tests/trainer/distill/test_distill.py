@@ -11,9 +11,9 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from tests.trainer.conftest import TINY
+from trainer.callbacks import Checkpoints
 from trainer.config import ProjectConfig, load_config
 from trainer.dataset import DatasetDirectory
-from trainer.distill import distill as module
 from trainer.distill.cli import distill as command
 from trainer.distill.distill import distill
 from trainer.distill.ranking import RankingTeacher
@@ -49,8 +49,8 @@ def student(project: ProjectConfig) -> Path:
         if epoch == 0:
             raise KeyboardInterrupt
 
-    original = module.Checkpoints.on_epoch_end
-    patch.setattr(module.Checkpoints, "on_epoch_end", interrupted)
+    original = Checkpoints.on_epoch_end
+    patch.setattr(Checkpoints, "on_epoch_end", interrupted)
     with pytest.raises(KeyboardInterrupt):
         distill(project, SPLIT, QUIET)
     patch.undo()
