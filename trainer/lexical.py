@@ -11,7 +11,6 @@ product differs from BM25's score by noise of about one `sqrt(width)`-th of the 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +19,7 @@ import numpy as np
 
 from trainer.keras_compat import tf
 from trainer.string_lookup import StringLookup
-from trainer.words import split_words
+from trainer.words import frequent_words, split_words
 
 LEXICAL = "lexical"
 """Name of the sketch among an item's inputs."""
@@ -52,17 +51,10 @@ class LexicalSpec:
     @classmethod
     def measured(cls, texts: Sequence[str], size: int = 100_000, limit: int = 64) -> LexicalSpec:
         """Weights of the `size` most frequent words of `texts`."""
-        counts: Counter[bytes] = Counter()
-        total = 0
-        for start in range(0, len(texts), _BATCH):
-            for words in split_words(tf.constant(texts[start : start + _BATCH], tf.string), limit).numpy():
-                there = [word for word in words if word]
-                total += len(there)
-                counts.update(set(there))
-        often = sorted((-count, word) for word, count in counts.items() if count >= 2)[:size]
+        often, total = frequent_words(texts, size, limit)
         return cls(
-            tuple(word.decode("utf-8", "replace") for _, word in often),
-            tuple(_weight(len(texts), -count) for count, _ in often),
+            tuple(often),
+            tuple(_weight(len(texts), count) for count in often.values()),
             _weight(len(texts), 1),
             max(1.0, total / max(1, len(texts))),
             limit,
@@ -94,12 +86,9 @@ class LexicalSketch(tf.Module):  # type: ignore[misc]
         """float32 [B, S] of string [B] item texts; zeros for a text without words."""
         words = self._split(texts)
         there = tf.cast(words != "", tf.float32)
-        same = tf.cast(words[:, :, tf.newaxis] == words[:, tf.newaxis], tf.float32)
-        times = tf.reduce_sum(
-            same, axis=2
-        )  # of each place's word; every place brings its part of the saturated count
         length = tf.reduce_sum(there, axis=1, keepdims=True) / self.spec.mean_length
-        counted = (K1 + 1) / (times + K1 * (1 - B + B * length))
+        # Every place of a word brings its part of the saturated count.
+        counted = (K1 + 1) / (_times(words) + K1 * (1 - B + B * length))
         return self._sum(words, there * counted * tf.sqrt(self._weight_of(words)))
 
     def all_items(self, texts: Sequence[str]) -> Any:
@@ -114,8 +103,7 @@ class LexicalSketch(tf.Module):  # type: ignore[misc]
         """float32 [B, S] of string [B] queries, in which each word counts once; the product with `items` is BM25."""
         words = self._split(texts)
         there = tf.cast(words != "", tf.float32)
-        same = tf.cast(words[:, :, tf.newaxis] == words[:, tf.newaxis], tf.float32)
-        return self._sum(words, there * tf.sqrt(self._weight_of(words)) / tf.reduce_sum(same, axis=2))
+        return self._sum(words, there * tf.sqrt(self._weight_of(words)) / _times(words))
 
     def _split(self, texts: Any) -> Any:
         """String [B, W] words of texts that may be anything: not UTF-8, or without end."""
@@ -141,3 +129,8 @@ class LexicalSketch(tf.Module):  # type: ignore[misc]
             places = tf.reshape(row + lot // 2, [-1])
             total += tf.math.unsorted_segment_sum(tf.reshape(signed, [-1]), places, batch * self.width)
         return tf.reshape(total, [batch, self.width])
+
+
+def _times(words: Any) -> Any:
+    """Float32 [B, W]: how often the word of each place of string [B, W] stands in its row."""
+    return tf.reduce_sum(tf.cast(words[:, :, tf.newaxis] == words[:, tf.newaxis], tf.float32), axis=2)

@@ -155,13 +155,13 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         text, asked = None, tf.zeros([tf.shape(rows)[0]], tf.bool)
         if self._settings.query_text and self._layers.encoder is not None:
             text = self._text_vectors(inputs[contract.QUERY])
+        if text is not None or self._sketch is not None:
             asked = is_text(inputs[contract.QUERY])
         learned = history | {"vectors": self._settings.learned(history["vectors"])}
         query = self._settings.normalized(self._layers.query_tower(learned, user, text))
         if self._sketch is not None:
             words = self._sketch.queries(tf.strings.strip(inputs[contract.QUERY]))
             query = tf.concat([query, self._settings.lexical_weight * words], axis=1)
-            asked = is_text(inputs[contract.QUERY])
         known = asked | tf.reduce_any(mask, axis=1)
         return {"query": query, "history": history, "known": known, "seen": rows}
 

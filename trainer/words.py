@@ -37,17 +37,27 @@ class WordSpec:
     @classmethod
     def measured(cls, text: str, texts: Sequence[str], size: int, limit: int = _LONGEST) -> WordSpec:
         """The `size` words that stand in the most texts, and in two at least."""
-        counts: Counter[bytes] = Counter()
-        for start in range(0, len(texts), _BATCH):
-            for words in split_words(tf.constant(texts[start : start + _BATCH], tf.string), limit).numpy():
-                counts.update(set(words) - {b""})
-        often = sorted((-count, word) for word, count in counts.items() if count >= 2)[:size]
-        return cls(
-            text,
-            tuple(word.decode("utf-8", "replace") for _, word in often),
-            tuple(math.log(len(texts) / -count) for count, _ in often),
-            limit,
-        )
+        often, _ = frequent_words(texts, size, limit)
+        return cls(text, tuple(often), tuple(math.log(len(texts) / count) for count in often.values()), limit)
+
+
+def frequent_words(texts: Sequence[str], size: int, limit: int) -> tuple[dict[str, int], int]:
+    """How many texts each of the `size` most frequent words stands in, most first, two at least; and all words' number.
+
+    Args:
+        texts: To count.
+        size: At most so many words.
+        limit: Words of a text that are read, from its beginning.
+    """
+    counts: Counter[bytes] = Counter()
+    total = 0
+    for start in range(0, len(texts), _BATCH):
+        for row in split_words(tf.constant(texts[start : start + _BATCH], tf.string), limit).numpy():
+            words = [word for word in row if word]
+            total += len(words)
+            counts.update(set(words))
+    often = sorted((-count, word) for word, count in counts.items() if count >= 2)[:size]
+    return {word.decode("utf-8", "replace"): -count for count, word in often}, total
 
 
 def split_words(texts: Any, limit: int) -> Any:
