@@ -9,11 +9,13 @@ from trainer.errors import ConfigError
 from trainer.features import WORDS, FeatureSpecs
 from trainer.fusion import Fusion
 from trainer.keras_compat import keras
+from trainer.precision import Dense
 from trainer.train_config import ItemTowerConfig
 from trainer.whitening import Whitening
 from trainer.words import WordVectors
 
 ID = "id"
+EVENTS = "training_events"
 TEXT = "text"
 NUMERIC = "numeric"
 
@@ -90,7 +92,7 @@ class FeatureVectors(keras.layers.Layer):  # type: ignore[misc]
 class ItemTower(keras.layers.Layer):  # type: ignore[misc]
     """Fuses text, ID embedding and features of an item.
 
-    An item without an ID embedding (new, or hidden by ID dropout) is what its text and features say.
+    An item without an ID embedding (new, or hidden by ID dropout) is what its text and features say; see `missing_id`.
 
     Args:
         config: Which parts, and how they are fused.
@@ -122,6 +124,11 @@ class ItemTower(keras.layers.Layer):  # type: ignore[misc]
             if config.id_embedding
             else None
         )
+        self._generator = (
+            Dense(width, use_bias=False, kernel_initializer="zeros", name="id_generator")
+            if config.missing_id == "generated"
+            else None
+        )
         self.whitening = Whitening() if config.whiten_text and self.text_width else None
         self._fusion = Fusion(width, config.fusion, config.dropout, name="fusion")
 
@@ -129,15 +136,22 @@ class ItemTower(keras.layers.Layer):  # type: ignore[misc]
         """Builds tables and fusion.
 
         Raises:
-            ConfigError: nothing is left that an item could be made of.
+            ConfigError: nothing is left that an item, or its ID vector, could be made of.
         """
         self._features.build()
         widths = self._features.widths()
+        if self.text_width:
+            widths = [*widths, self.text_width]
+        if self._generator is not None:
+            if not widths:
+                raise ConfigError(
+                    'train.model.item.missing_id = "generated" makes ID vectors of text and features, and the items '
+                    'have none that the model may use. Take "learned" or "none", or turn train.model.item.text on.'
+                )
+            self._generator.build((None, sum(widths)))
         if self._ids is not None:
             self._ids.build(None)
             widths = [self.width, *widths]
-        if self.text_width:
-            widths = [*widths, self.text_width]
         if self.whitening is not None:
             self.whitening.build((None, self.text_width))
         if not widths:
@@ -152,25 +166,50 @@ class ItemTower(keras.layers.Layer):  # type: ignore[misc]
         """Item vectors.
 
         Args:
-            inputs: "id" int32 [B] (0 = no ID embedding), "text" float32 [B, E] (zeros = no text), and what
-                `FeatureLookup` returns for the item features.
+            inputs: "id" int32 [B] (0 = no ID embedding), "text" float32 [B, E] (zeros = no text), what
+                `FeatureLookup` returns for the item features, and, if training hides IDs by rarity, "training_events"
+                float32 [B].
             training: Whether to drop.
 
         Returns:
             float32 [B, D].
         """
         components, present = self._features(inputs, training=training)
-        if self._ids is not None:
-            components.insert(0, self._ids(inputs[ID]))
-            present.insert(0, self._id_present(inputs[ID], training))
         if self.text_width:
             components.append(self.whitening(inputs[TEXT]) if self.whitening is not None else inputs[TEXT])
             present.append(keras.ops.any(inputs[TEXT] != 0, axis=1))
+        if self._ids is not None:
+            vectors, there = self._id_vectors(inputs, components, present, training)
+            components, present = [vectors, *components], [there, *present]
         return self._fusion(components, present, training=training)
 
-    def _id_present(self, ids: Any, training: bool | None) -> Any:
+    def _id_vectors(
+        self, inputs: dict[str, Any], components: list[Any], present: list[Any], training: bool | None
+    ) -> tuple[Any, Any]:
+        """float32 [B, D] ID vectors, or what stands for those that are missing; bool [B], where there is one."""
+        assert self._ids is not None  # noqa: S101  `call` has looked
+        known = self._id_known(inputs, training)
+        if self.config.missing_id == "none":
+            return self._ids(inputs[ID]), known
+        vectors = self._ids(keras.ops.where(known, inputs[ID], 0))
+        if self._generator is not None:
+            shown = [
+                component * keras.ops.cast(there, "float32")[:, None]
+                for component, there in zip(components, present, strict=True)
+            ]
+            generated = self._generator(keras.ops.concatenate(shown, axis=1))
+            vectors = keras.ops.where(known[:, None], vectors, generated)
+        return vectors, keras.ops.ones_like(known)
+
+    def _id_known(self, inputs: dict[str, Any], training: bool | None) -> Any:
+        ids = inputs[ID]
         known = ids > 0
         if not training or not self.config.id_dropout:
             return known
-        kept = keras.random.uniform(keras.ops.shape(ids), seed=self._seeds) >= self.config.id_dropout
-        return keras.ops.logical_and(known, kept)
+        lots = keras.random.uniform(keras.ops.shape(ids), seed=self._seeds)
+        return keras.ops.logical_and(known, lots >= self._id_dropout(inputs))
+
+    def _id_dropout(self, inputs: dict[str, Any]) -> Any:
+        """How likely each ID is hidden: a number, or float32 [B]."""
+        rate, half = self.config.id_dropout, self.config.id_dropout_events
+        return rate if half is None else rate * half / (half + inputs[EVENTS])

@@ -203,6 +203,7 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
     def losses_of(self, data: dict[str, Any]) -> dict[str, Any]:
         """Every loss of a batch by name, unweighted."""
         catalogue, settings = self.known_catalogue, self.config.retrieval
+        taking_part = len(catalogue) if self.config.long_tail.cold_negatives else self.spec.trained_items
         items = replicas.gathered(data["items"])
         step = StepQueries.chosen(
             items,
@@ -217,9 +218,10 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
             items,
             catalogue.share,
             self._seeds,
-            uniform=len(catalogue) if settings.softmax == "full" else settings.uniform_negatives,
+            uniform=taking_part if settings.softmax == "full" else settings.uniform_negatives,
             popular=0 if settings.softmax == "full" else settings.popularity_negatives,
             fixed=self.config.fixed_shapes,
+            size=taking_part,
         )
         asked = self._asked(targets, catalogue)
         inputs, text = self._inputs(pool.ids, targets, asked, catalogue)
@@ -227,7 +229,7 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         history = self._history(data, vectors, pool)
         states = self.query_tower.states(history, training=True)
         queries, known = self._queries(states, step.places, text, asked, data.get("user"))
-        task = (queries / self.temperature, targets, vectors, pool, catalogue.share, step)
+        task = (queries / self.temperature, targets, vectors, pool, catalogue.share, step, catalogue.tail)
         losses = {"retrieval_loss": self._retrieval(*task)}
         if settings.adversarial_weight:
             losses["adversarial_loss"] = self._retrieval.adversarial(*task)

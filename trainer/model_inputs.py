@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from trainer.features import FeatureSpecs
+from trainer.long_tail import NO_CORRECTION, TailCorrection
 from trainer.text_modes.rows import TextRows
 
 
@@ -38,6 +39,7 @@ class CatalogueTables:
         scale: float32 [N] log(1 + training count).
         query_views: float32 [N, V, E] vectors of texts that stand for a user's words for the item, by the encoder as
             it came; V may be 0.
+        tail: What each item gets in the retrieval loss for being rare or frequent.
         texts: The texts themselves where their encoder learns; the text vectors of `inputs` are a variable then.
     """
 
@@ -45,6 +47,7 @@ class CatalogueTables:
     share: Any
     scale: Any
     query_views: Any
+    tail: TailCorrection = NO_CORRECTION
     texts: TextRows | None = None
 
     def __len__(self) -> int:

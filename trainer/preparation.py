@@ -16,9 +16,10 @@ from trainer.contract import RESERVED_INPUTS
 from trainer.dataset import DatasetDirectory, Feature
 from trainer.errors import DatasetError
 from trainer.features import CategorySpec, FeatureLookup, FeatureSpecs, NumericSpec, pad_lists
-from trainer.item_tower import ID, TEXT
+from trainer.item_tower import EVENTS, ID, TEXT
 from trainer.keras_compat import tf
 from trainer.lexical import LEXICAL, LexicalSketch, LexicalSpec
+from trainer.long_tail import TailCorrection
 from trainer.model_inputs import CatalogueTables, ModelSpec
 from trainer.query_views import query_views
 from trainer.sequences import Sequences
@@ -115,6 +116,8 @@ def catalogue_tables(
     inputs[ID] = tf.constant(
         np.where(np.arange(len(catalogue)) < catalogue.trained, np.arange(len(catalogue)) + 1, 0), tf.int32
     )
+    if config.model.item.id_dropout_events is not None:
+        inputs[EVENTS] = tf.constant(counts)
     if width:
         inputs[TEXT] = tf.Variable(stacked[0], trainable=False) if learns else tf.constant(stacked[0])
     if sketch is not None:
@@ -126,6 +129,7 @@ def catalogue_tables(
         query_views=tf.constant(np.moveaxis(stacked[1:], 0, 1))
         if len(views)
         else tf.zeros([len(catalogue), 0, width]),
+        tail=TailCorrection.of(catalogue.counts, config.long_tail),
         texts=TextRows.of(texts if config.model.item.text else [""] * len(texts), views) if learns else None,
     )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from trainer.distribution import replicas
 from trainer.keras_compat import tf
+from trainer.long_tail import NO_CORRECTION, TailCorrection, with_offsets
 from trainer.sampling import Candidates
 from trainer.step_queries import StepQueries
 from trainer.tasks import RetrievalTask, masked_cross_entropy
@@ -31,6 +32,7 @@ class RetrievalLoss:
         pool: Candidates,
         share: Any,
         step: StepQueries | None = None,
+        tail: TailCorrection = NO_CORRECTION,
     ) -> Any:
         """The loss.
 
@@ -41,8 +43,11 @@ class RetrievalLoss:
             pool: Which they are.
             share: float32 [N] share of each item in the training events.
             step: The queries of other replicas, and which of these count; by default there are no others.
+            tail: What each item of the catalogue gets for being rare or frequent.
         """
-        step = step or StepQueries(None, targets, targets[:0])
+        step = (step or StepQueries(None, targets, targets[:0])).weighted(tail.weights)
+        if tail.offsets is not None:
+            queries, vectors = with_offsets(queries, vectors, tf.gather(tail.offsets, pool.ids))
         if self._config.softmax == "full":
             logits = tf.matmul(queries, vectors, transpose_b=True)
             return step.mean(cross_entropies(logits, pool.rows_of(targets), self._config.label_smoothing))
@@ -60,6 +65,7 @@ class RetrievalLoss:
         pool: Candidates,
         share: Any,
         step: StepQueries | None = None,
+        tail: TailCorrection = NO_CORRECTION,
     ) -> Any:
         """The same loss where query and item vectors are moved in the direction that raises it most.
 
@@ -69,14 +75,14 @@ class RetrievalLoss:
         """
         with tf.GradientTape() as tape:
             tape.watch([queries, vectors])
-            loss = self(queries, targets, vectors, pool, share, step)
+            loss = self(queries, targets, vectors, pool, share, step, tail)
         slopes = tape.gradient(loss, [queries, vectors])
         slopes[1] = replicas.total(tf.convert_to_tensor(slopes[1]))  # all have the same item vectors
         moved = [
             vector + worst_change(vector, slope, self._config.adversarial_step)
             for vector, slope in zip((queries, vectors), slopes, strict=True)
         ]
-        return self(moved[0], targets, moved[1], pool, share, step)
+        return self(moved[0], targets, moved[1], pool, share, step, tail)
 
     def _among_batch(
         self, queries: Any, vectors: Any, pool: Candidates, share: Any, step: StepQueries

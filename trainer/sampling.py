@@ -13,12 +13,12 @@ class Candidates:
     """The items that take part in a step; each is encoded once, however often it occurs.
 
     Attributes:
-        ids: int32 [M] distinct catalogue rows, sorted; all N of them in a small catalogue.
+        ids: int32 [M] distinct catalogue rows, sorted; in a small catalogue all that may take part.
         negatives: int32 [U] catalogue rows drawn as negatives beside the batch's own targets.
         uniform_draws: How often any one item is expected among those of `negatives` that were drawn uniformly.
         popular_draws: How many of `negatives` were drawn in proportion to their training events.
         own_draws: How many items the batch brought.
-        complete: Whether `ids` is the whole catalogue.
+        complete: Whether `ids` is the whole catalogue, or all of it that may take part, from row 0 on.
         once: bool [M] the first of equal `ids`; None where they are distinct. The rest fills up a fixed shape.
     """
 
@@ -54,7 +54,14 @@ class Candidates:
 
 
 def candidate_set(
-    items: Any, share: Any, seeds: Any, *, uniform: int, popular: int = 0, fixed: bool = False
+    items: Any,
+    share: Any,
+    seeds: Any,
+    *,
+    uniform: int,
+    popular: int = 0,
+    fixed: bool = False,
+    size: int | None = None,
 ) -> Candidates:
     """The batch's own items and drawn ones, or the whole catalogue if it is no larger than `uniform`.
 
@@ -65,8 +72,9 @@ def candidate_set(
         uniform: How many items to draw with equal probability.
         popular: How many to draw in proportion to `share`.
         fixed: Give shapes that do not depend on the data, as XLA needs them: an item may stand in `ids` repeatedly.
+        size: Only the first so many rows of the catalogue take part, those of `items` among them; None = all N.
     """
-    size = int(share.shape[0])
+    size = int(share.shape[0]) if size is None else size
     drawn = [popular_items(share, popular, seeds)] if popular else []
     if size <= uniform:
         everything = tf.range(size, dtype=tf.int32)

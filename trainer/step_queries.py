@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from trainer.distribution import replicas
@@ -20,6 +20,7 @@ class StepQueries:
         others: int32 [O] targets of the queries of the other replicas.
         real: bool [Q] which of the queries are this replica's; None = all of them. The rest fills up a shape.
         valid: bool [Q] which of the targets are some replica's; None = all of them.
+        by_item: float32 [N] how much a query counts by its target; None = all alike.
     """
 
     places: Any
@@ -27,6 +28,7 @@ class StepQueries:
     others: Any
     real: Any = None
     valid: Any = None
+    by_item: Any = None
 
     @classmethod
     def chosen(
@@ -65,10 +67,16 @@ class StepQueries:
         masks = [mask if mask is None else mask[cut] for mask in (self.real, self.valid)]
         return StepQueries(self.places[cut], self.targets[cut], self.others, *masks)
 
+    def weighted(self, by_item: Any) -> StepQueries:
+        """The same queries, counting as much as their targets weigh, float32 [N]; None leaves them as they are."""
+        return replace(self, by_item=by_item)
+
     @property
     def weights(self) -> Any:
-        """float32 [Q], 1 for each query of this replica."""
-        return tf.ones_like(self.targets, tf.float32) if self.real is None else tf.cast(self.real, tf.float32)
+        """float32 [Q], 1, or what the target weighs, for each query of this replica."""
+        ones = tf.ones_like(self.targets, tf.float32)
+        weights = ones if self.by_item is None else tf.gather(self.by_item, self.targets)
+        return weights if self.real is None else weights * tf.cast(self.real, tf.float32)
 
     def count(self) -> Any:
         """float32 scalar, queries of all replicas."""
@@ -77,7 +85,13 @@ class StepQueries:
         return tf.cast(tf.size(self.targets) + tf.size(self.others), tf.float32)
 
     def mean(self, rows: Any) -> Any:
-        """This replica's part of the mean of float32 [Q] over the queries of all replicas."""
-        if self.real is None and replicas.count() == 1:
+        """This replica's part of the weighted mean of float32 [Q] over the queries of all replicas."""
+        if self.real is None and self.by_item is None and replicas.count() == 1:
             return tf.reduce_mean(rows)
-        return tf.reduce_sum(rows * self.weights) / tf.maximum(self.count(), 1.0)
+        return tf.reduce_sum(rows * self.weights) / tf.maximum(self._total_weight(), 1.0)
+
+    def _total_weight(self) -> Any:
+        if self.by_item is None:
+            return self.count()
+        everyone = tf.gather(self.by_item, tf.concat([self.targets, self.others], axis=0))
+        return tf.reduce_sum(everyone if self.valid is None else everyone * tf.cast(self.valid, tf.float32))

@@ -169,6 +169,64 @@ def test_id_dropout_hides_ids_in_training_alone():
     assert abs(hidden.sum() - 50) < 5 * 6.2
 
 
+def test_the_rarer_an_item_the_more_often_its_id_is_hidden():
+    layer = tower(id_dropout=0.8, id_dropout_events=4.0, dropout=0.0)
+    text = np.repeat(TEXT[:1], 400, axis=0)
+    inputs = {
+        "id": tf.fill([400], 3),
+        "text": tf.constant(text),
+        "training_events": tf.constant([0.0, 4.0, 12.0, 1e6] * 100),
+    }
+    without = vectors(layer, [0], text=text)
+    hidden = np.isclose(layer(inputs, training=True).numpy(), without, atol=1e-6).all(axis=1).reshape(100, 4)
+    # 0.8 x 4 / (4 + n): 80, 40, 20 and 0 of 100, deviations of at most sqrt(100 x 0.24) = 4.9.
+    assert np.abs(hidden.sum(axis=0) - [80, 40, 20, 0]).max() < 5 * 4.9
+    np.testing.assert_array_equal(
+        layer(inputs, training=False).numpy(), vectors(layer, np.full(400, 3), text=text)
+    )
+
+
+def test_a_missing_id_may_have_a_vector_of_its_own():
+    layer = tower(id_dropout=0.5, missing_id="learned", fusion="add", dropout=0.0)
+    table = layer._ids.embeddings.numpy()
+    kernel = layer._fusion._projections[1].kernel.numpy()
+    expected = table[[0, 3]] + TEXT[:2] @ kernel
+    np.testing.assert_allclose(vectors(layer, [0, 3]), expected, atol=1e-6)
+    out = vectors(layer, np.full(200, 3), training=True)
+    hidden = np.isclose(out, table[0] + TEXT @ kernel, atol=1e-6).all(axis=1)
+    assert abs(hidden.sum() - 100) < 5 * 7.1  # of 200 draws of one half
+
+
+def test_a_missing_id_may_be_made_of_text_and_features():
+    layer = tower(SPECS, id_dropout=0.5, missing_id="generated", fusion="add")
+    nothing = tower(SPECS, id_dropout=0.5, fusion="add")
+    inputs = {
+        "id": tf.constant([0, 3]),
+        "text": tf.constant(TEXT[:2]),
+        "genre": tf.constant([[1, 3], [0, 0]]),
+        "numeric": tf.constant([[0.5], [1.0]]),
+        "image": tf.constant([[1.0, 2.0], [3.0, 4.0]]),
+    }
+    for mine, other in zip(layer._fusion.weights, nothing._fusion.weights, strict=True):
+        other.assign(mine)
+    for part in ("_ids", "_features"):
+        for mine, other in zip(getattr(layer, part).weights, getattr(nothing, part).weights, strict=True):
+            other.assign(mine)
+    # Before it learned, the layer makes nothing.
+    np.testing.assert_allclose(layer(inputs), nothing(inputs), atol=1e-6)
+    kernel = RNG.normal(size=(8 + 1 + 2 + 3, 8)).astype(np.float32)
+    layer._generator.kernel.assign(kernel)
+    genre = layer._features._embeddings["genre"].embeddings.numpy()[[1, 3]].mean(axis=0)
+    made = np.concatenate([genre, [0.5], [1.0, 2.0], TEXT[0]]) @ kernel
+    before = nothing(inputs).numpy()
+    np.testing.assert_allclose(layer(inputs).numpy(), before + np.stack([made, np.zeros(8)]), atol=1e-5)
+
+
+def test_an_id_cannot_be_made_of_nothing():
+    with pytest.raises(ConfigError, match="missing_id"):
+        tower(text_width=0, missing_id="generated")
+
+
 def test_without_dropout_training_changes_nothing():
     layer = tower(id_dropout=0.0, dropout=0.0)
     np.testing.assert_array_equal(vectors(layer, [1, 2], training=True), vectors(layer, [1, 2]))

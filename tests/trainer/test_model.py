@@ -301,3 +301,16 @@ def test_parts_that_are_switched_off_have_no_weights():
     names = {variable.path for variable in bare.trainable_variables}
     assert not [name for name in names if "user_features" in name or "query_tower/fusion" in name]
     assert bare.query_tower.text_width == bare.item_tower.text_width == 0
+
+
+@pytest.mark.parametrize("softmax", ["full", "distinct", "sampled"])
+@pytest.mark.parametrize("negatives", [True, False])
+def test_items_without_events_need_not_be_negatives(softmax, negatives):
+    model = make(retrieval={"softmax": softmax}, long_tail={"cold_negatives": negatives})
+    text = tf.Variable(TEXT)
+    model.catalogue = replace(model.catalogue, inputs=model.catalogue.inputs | {"text": text})
+    with tf.GradientTape() as tape:
+        loss = model.losses_of(batch())["retrieval_loss"]
+    slopes = np.abs(tf.convert_to_tensor(tape.gradient(loss, text)).numpy()).max(axis=1)
+    assert (slopes[:6] > 0).all()
+    assert (slopes[6:] > 0).all() == negatives

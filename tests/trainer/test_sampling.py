@@ -60,6 +60,18 @@ def test_without_uniform_draws_only_the_batch_takes_part(seeds):
     assert pool.negatives.shape == (0,)
 
 
+@pytest.mark.parametrize("uniform", [30, 300])
+@pytest.mark.parametrize("fixed", [False, True])
+def test_only_the_first_rows_of_the_catalogue_may_take_part(seeds, uniform, fixed):
+    items = tf.constant(np.minimum(ITEMS, 39))
+    pool = candidate_set(items, flat(100), seeds, uniform=uniform, fixed=fixed, size=40)
+    assert pool.complete == (uniform == 300)
+    assert max(pool.ids.numpy().max(), pool.negatives.numpy().max()) < 40
+    assert pool.uniform_draws == (1.0 if pool.complete else 30 / 40)
+    rows = pool.rows_of(items).numpy()
+    assert pool.ids.numpy()[rows[rows >= 0]].tolist() == items.numpy()[items.numpy() >= 0].tolist()
+
+
 def test_popular_items_are_drawn_as_often_as_they_occur(seeds):
     share = tf.constant([0.5, 0.3, 0.2, 0.0])
     pool = candidate_set(tf.constant([[3]]), share, seeds, uniform=2, popular=10_000)
