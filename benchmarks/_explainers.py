@@ -26,6 +26,7 @@ class Case:
         history: float32 [L, D] vectors of the events, oldest first.
         user: Tower inputs of the user features, [1, ...].
         item: float32 [D] vector of the item, divided by the temperature.
+        rows: int [L + 1] catalogue rows of the events, and of the item.
         asked: How many coalitions have been computed so far.
     """
 
@@ -33,7 +34,15 @@ class Case:
     history: Floats
     user: dict[str, Any]
     item: Floats
+    rows: npt.NDArray[np.integer[Any]]
     asked: int = 0
+
+    def with_model(self, model: TwoTowerModel, vectors: Floats | None = None) -> Case:
+        """The same question to another model; `vectors` float32 [N, D] are its own items', by default these ones."""
+        if vectors is None:
+            return Case(model, self.history, self.user, self.item, self.rows)
+        item = vectors[self.rows[-1]] / float(model.temperature)
+        return Case(model, vectors[self.rows[:-1]], self.user, item, self.rows)
 
     def worth(self, there: npt.NDArray[np.bool_]) -> Floats:
         """Scores [C] of the histories that are left of bool [C, L]."""

@@ -86,6 +86,9 @@ class ExportConfig(Closed):
     """Let it take apart the texts of items, too; the model then holds the items' features as they were described."""
     explanation_turns: int = Field(4, ge=1, le=64)
     """Orders in which events and words come in, each with its reverse; more are more exact and take longer."""
+    explanation_items: int = Field(100, ge=10, le=10_000)
+    """Most items that a request of `explain` may ask about; one that asks about more is refused. Each costs a pass over
+    the words of its text."""
     warmup_batch_sizes: _Positives = (1, 8, 32)
     serving_release: str = "2.20"
     """The TensorFlow Serving release whose registered ops the graph may use."""

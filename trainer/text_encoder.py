@@ -81,12 +81,15 @@ class TextEncoder(tf.Module):  # type: ignore[misc]
     def pack(self, texts: Any) -> Any:
         """Tokenizes string [B]: int32 ragged [B, (T)] word pieces with [CLS] and [SEP], at most `max_tokens` a row."""
         texts = tf.strings.substr(texts, 0, self.max_characters, unit="UTF8_CHAR")
-        pieces = self._splitter(cleaned(texts, lower=self.tokenizer.lowercase))
-        pieces = tf.cast(pieces[:, : self.max_tokens - 2], tf.int32)
+        pieces = self.pieces(texts)[:, : self.max_tokens - 2]
         rows = tf.shape(texts)[0]
         cls = tf.fill([rows, 1], tf.constant(self.tokenizer.cls_token_id, tf.int32))
         sep = tf.fill([rows, 1], tf.constant(self.tokenizer.sep_token_id, tf.int32))
         return tf.concat([cls, pieces, sep], axis=1)
+
+    def pieces(self, texts: Any) -> Any:
+        """Word pieces of string [B], all of them and nothing else: int32 ragged [B, (T)]."""
+        return tf.cast(self._splitter(cleaned(texts, lower=self.tokenizer.lowercase)), tf.int32)
 
     def __call__(self, texts: Any) -> Any:
         """Encodes: string [B] to float32 [B, E]; an empty text gets the zero vector."""

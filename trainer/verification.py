@@ -79,7 +79,7 @@ def verify(
         ExportError: the fresh process failed, or an answer differs.
     """
     warmup = folder / contract.EXTRA_ASSETS / contract.WARMUP_FILE
-    questions = [*_warmup(warmup, probes), *_questions(probes, inputs, item_ids)]
+    questions = [*_warmup(warmup, probes), *_questions(probes, inputs, facts, item_ids)]
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "requests"
         write_requests(file, ((question.signature, question.inputs) for question in questions))
@@ -122,16 +122,23 @@ def _check_all(where: str, expected: Arrays, came: Arrays) -> None:
         check_same(where, name, values, came[name], expected)
 
 
-def _questions(probes: Probes, inputs: SignatureInputs, item_ids: tuple[str, ...]) -> Iterable[_Question]:
+def _questions(
+    probes: Probes, inputs: SignatureInputs, facts: dict[str, Any], item_ids: tuple[str, ...]
+) -> Iterable[_Question]:
     for name, specs in inputs_of(inputs).items():
         twin = f"{name}_{contract.EXAMPLES}"
         rows = _EXPLAINED_ROWS if name == "explain" else _ROWS
         plain = probes.of(name, rows, list_rules=False)
         yield _Question(name, plain, name, plain)
         yield _Question(twin, probes.of(twin, rows, list_rules=False), name, plain)
-        ids = item_ids[:_EXPLAINED_ITEMS] if name == "explain" else item_ids
+        ids = item_ids[: _explained_items(facts)] if name == "explain" else item_ids
         for request in hostile_requests(specs, ids):
             yield _Question(name, request, name, request)
+
+
+def _explained_items(facts: dict[str, Any]) -> int:
+    """Of how many items hostile requests are made: twice as many and one more must not be too many to explain."""
+    return int(min(_EXPLAINED_ITEMS, (facts["limits"]["explain_items"] - 1) // 2))
 
 
 def _warmup(file: Path, probes: Probes) -> Iterable[_Question]:

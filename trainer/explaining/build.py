@@ -36,8 +36,13 @@ def build_serving_model(
     }  # fmt: skip
     if not config.explanations:
         return ServingModel(*parts, **settings)
-    limits = Limits(facts["limits"]["history"], turns=config.explanation_turns)
+    limits = limits_of(config, facts["limits"]["history"])
     return ExplainingModel(*parts, **settings, limits=limits, item_inputs=inputs.item)
+
+
+def limits_of(config: ExportConfig, max_history: int) -> Limits:
+    """How much of a request is taken apart."""
+    return Limits(max_history, config.explanation_items, turns=config.explanation_turns)
 
 
 def described_items(

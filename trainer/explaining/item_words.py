@@ -42,7 +42,7 @@ def read_parts(parts: Any, encoder: TextEncoder) -> ReadParts:
         encoder: The BERT.
     """
     rows, width = tf.shape(parts)[0], tf.shape(parts)[1]
-    pieces = tf.cast(encoder.tokenizer(tf.reshape(parts, [-1])), tf.int32)
+    pieces = encoder.pieces(tf.reshape(parts, [-1]))
     owners = tf.math.floormod(tf.cast(pieces.value_rowids(), tf.int32), tf.maximum(width, 1))
     ends = tf.gather(pieces.row_splits, tf.range(rows + 1) * width)
     own = encoder.max_tokens - 2

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from trainer import contract
 from trainer.config import ExportConfig
-from trainer.explaining.build import explains_item_words
+from trainer.explaining.build import explains_item_words, limits_of
 from trainer.explaining.query_side import Limits, user_features
 from trainer.explaining.serving import EVIDENCE
 from trainer.explaining.text_parts import text_parts
@@ -32,7 +32,7 @@ def live_explainer(
     config: ExportConfig, bench: Workbench, vectors: Floats, max_history: int
 ) -> LiveExplainer:
     """The live twin of what a configuration exports; arguments as of `LiveExplainer`."""
-    limits = Limits(max_history, turns=config.explanation_turns)
+    limits = limits_of(config, max_history)
     return LiveExplainer(bench, vectors, limits, item_words=explains_item_words(config, bench))
 
 
@@ -52,6 +52,7 @@ class LiveExplainer:
         self._item_words = (
             item_words and bench.encoder is not None and bench.preparation.item_text is not None
         )
+        self._read = _reader(bench.encoder) if self._item_words else None
 
     def explain(
         self, row: Mapping[str, Any], seen: npt.NDArray[np.int32], items: npt.NDArray[np.int32]
@@ -190,9 +191,8 @@ class LiveExplainer:
 
     def _left(self, parts: Sequence[bytes], there: Bools) -> Floats:
         """float32 [C, E] means over the pieces of the words that are left, read in their place."""
-        encoder = self._bench.encoder
-        assert encoder is not None  # noqa: S101  the caller has asked
-        vectors, lengths = _read(encoder)(tf.constant([b"".join(parts)]), tf.constant(list(parts), tf.string))
+        assert self._read is not None  # noqa: S101  the caller has asked
+        vectors, lengths = self._read(tf.constant([b"".join(parts)]), tf.constant(list(parts), tf.string))
         vectors = vectors.numpy()
         owner = np.repeat(np.arange(len(parts)), lengths.numpy())[: len(vectors) - 2]
         means = np.zeros((len(there), vectors.shape[1]), np.float32)
@@ -259,10 +259,12 @@ def _repeated(values: Sequence[bytes], items: npt.NDArray[np.int32]) -> npt.NDAr
     return array
 
 
-def _read(encoder: Any) -> Callable[[Any, Any], Any]:
+def _reader(encoder: Any) -> Callable[[Any, Any], Any]:
     """Vectors [T, E] of a text's pieces, and how many pieces each of its parts has."""
 
     def read(text: Any, parts: Any) -> Any:
-        return encoder.bert(encoder.pack(text)), encoder.tokenizer(parts).row_lengths()
+        return encoder.bert(encoder.pack(text)), encoder.pieces(parts).row_lengths()
 
-    return tf.function(read)  # type: ignore[no-any-return]  # outside of a function the tokenizer answers with lists
+    texts = tf.TensorSpec([None], tf.string)
+    # Outside of a function the tokenizer answers with lists.
+    return tf.function(read, input_signature=[texts, texts])  # type: ignore[no-any-return]

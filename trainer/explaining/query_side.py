@@ -28,12 +28,14 @@ class Limits:
 
     Attributes:
         history: Most recent known events; the model reads no more.
+        items: Most items of a request; one with more is refused.
         words: Words of a text; the last one stands for the rest.
         turns: Insertion orders, each with its reverse. Eight are as near to the Shapley value as thirty drawn by chance
             (docs/benchmarks.md).
     """
 
     history: int
+    items: int
     words: int = 24
     turns: int = 4
 

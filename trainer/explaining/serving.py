@@ -47,8 +47,12 @@ class ExplainingModel(ServingModel):
 
         A score is cut twice. `baseline` and the contributions of history, query words and user features add up to it;
         so do `item_baseline` and the contributions of the words of the item's text. Of whom nothing is known gets the
-        score of `retrieve`, which is popularity, as baseline, and nothing else contributes.
+        score of `retrieve`, which is popularity, as baseline, and nothing else contributes. A request about more items
+        than the limit is an error, which a server answers with INVALID_ARGUMENT.
         """
+        inputs = inputs | {
+            contract.ITEM_ID: _bounded(inputs[contract.ITEM_ID], self._explaining.limits.items)
+        }
         rows = self._index.rows_of(inputs[contract.ITEM_ID])
         side = self._side_of(inputs)
         items = self._index.gather(rows) / self._settings.temperature
@@ -58,7 +62,8 @@ class ExplainingModel(ServingModel):
         baseline = tf.where(known, _products(items, parts.pop("empty")), score)
         outputs = {name: _apart(added, known) for name, added in parts.items()}
         error = _error(score, baseline, outputs.values())
-        if (described := self._index.descriptions) is not None:
+        described = self._index.descriptions  # AutoGraph cannot read an assignment inside the condition
+        if described is not None:
             words, bare, added = self._item_parts(described, rows, side["query"], known, score)
             outputs |= {"item_word_contribution": added, "item_baseline": bare, "item_word": words}
             error = tf.maximum(error, _error(score, bare, [added]))
@@ -148,6 +153,18 @@ class _Explaining:
     def __init__(self, limits: Limits, item_inputs: Tensors) -> None:
         self.limits = limits
         self.item_inputs = item_inputs
+
+
+def _bounded(item_ids: Any, most: int) -> Any:
+    """The ids [B, N]; the graph fails where there are more than `most`."""
+    count = tf.shape(item_ids)[1]
+    said = [
+        f"explain takes at most {most} items a request (limits.explain_items of `describe`). Ask in several requests, "
+        "or export with a larger export.explanation_items. Items of this request:",
+        count,
+    ]
+    with tf.control_dependencies([tf.debugging.Assert(count <= most, said)]):
+        return tf.identity(item_ids)
 
 
 def _products(items: Any, queries: Any) -> Any:

@@ -12,6 +12,7 @@ from rich.console import Console
 from trainer.config import ProjectConfig
 from trainer.dataset import DatasetDirectory
 from trainer.explaining.build import build_serving_model, described_items
+from trainer.explaining.text_parts import text_parts
 from trainer.index import ItemIndex
 from trainer.indexes.table import VectorTable
 from trainer.keras_compat import tf
@@ -43,7 +44,7 @@ def bench(config: ProjectConfig) -> Workbench:
 @pytest.fixture(scope="module")
 def loaded(config: ProjectConfig, bench: Workbench) -> Any:
     """Its signatures, as an export traces them."""
-    wanted = config.export.model_copy(update={"explanations": True})
+    wanted = config.export.model_copy(update={"explanations": True, "explanation_items": 12})
     preparation = bench.preparation
     inputs, catalogue = (
         signature_inputs(bench.model, preparation.item_text, explained=True),
@@ -118,6 +119,22 @@ def rules(given: dict[str, Any]) -> dict[str, Any]:
     return {name: tf.constant(row * rows, dtype) for name, (dtype, row) in NEUTRAL.items()} | given
 
 
+@pytest.mark.parametrize(
+    "text", ["caf\u00e9 cre\u0301me", "zero\u200bwidth soft\u00adhyphen", "\u3000wide\u00a0space"]
+)
+def test_a_text_that_is_cleaned_is_read_in_parts_as_it_is_read_whole(bench: Workbench, text: str) -> None:
+    encoder = bench.encoder
+    assert encoder is not None
+
+    @tf.function
+    def pieces() -> Any:
+        parts = text_parts(tf.constant([text]), 24)
+        return encoder.pieces(tf.reshape(parts, [-1])).flat_values, encoder.pieces(tf.constant([text]))
+
+    apart, whole = pieces()
+    assert apart.numpy().tolist() == whole.flat_values.numpy().tolist()
+
+
 def test_names_stand_beside_contributions(loaded: Any) -> None:
     answer = explain(loaded, [["i0", "zz", "i4"]], ["a dark film"], [["i6"]])
     assert answer["history_item_id"].tolist() == [[[b"i0", b"zz", b"i4"]]]
@@ -179,6 +196,13 @@ def test_of_whom_nothing_is_known_everything_is_popularity(loaded: Any) -> None:
     ranked = ask(loaded, "rank", **side([["", ""]], [""]), item_id=[["i0", "i1"]])
     np.testing.assert_allclose(answer["score"], ranked["score"], rtol=1e-5)
     assert not any(values.any() for name, values in answer.items() if name.endswith("_contribution"))
+
+
+def test_a_request_about_too_many_items_is_refused(loaded: Any) -> None:
+    most = loaded.config.explanation_items
+    assert explain(loaded, [["i0"]], [""], [["i2"] * most])["score"].shape == (1, most)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"at most {most} items a request.*{most + 1}"):
+        explain(loaded, [["i0"]], [""], [["i2"] * (most + 1)])
 
 
 def test_the_nearest_items_of_the_history_are_named(loaded: Any) -> None:
