@@ -142,6 +142,7 @@ def _facts(
             "history": _max_history(config),
             "query_characters": text.max_characters,
             "query_tokens": text.max_tokens,
+            **({"explain_items": config.export.explanation_items} if config.export.explanations else {}),
         },
         "dataset_digest": bench.dataset.digest,
         "encoder_digest": manifest.get("encoder_digest"),
