@@ -89,7 +89,7 @@ def build_dataset(
     present = _present(final)
     earlier = read_state(final) if append and present else None
     plan = make_plan(settings, protocol, data_dir, _lost_bytes(earlier))
-    plan = dataclasses.replace(plan, threads=threads_for(beam_arguments))
+    plan = dataclasses.replace(plan, threads=threads_for(beam_arguments), config=str(config.path))
     known = {label: digest for label, (digest, _) in earlier.files.items()} if earlier else {}
     version = importlib.metadata.version("twotower")
     config_id = config_digest(config.name, settings, protocol, version)

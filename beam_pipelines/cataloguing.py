@@ -8,10 +8,10 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 
-from beam_pipelines.contract import items_shard, vocabulary_file
+from beam_pipelines.contract import KEYWORDS_FILE, TITLES_FILE, items_shard, vocabulary_file
 from beam_pipelines.files_out import write_bytes, write_shard
 from beam_pipelines.items import item_tally, join_items
-from beam_pipelines.layout import item_table
+from beam_pipelines.layout import KEYWORDS, item_table, written_items
 from beam_pipelines.partition import concat, from_bytes, to_bytes
 from beam_pipelines.plan import Plan
 from beam_pipelines.reading import REJECTS, TALLY
@@ -48,21 +48,34 @@ class WriteItems(beam.DoFn):  # type: ignore[misc] # Beam is untyped
     def process(self, element: tuple[int, bytes], defaults: dict[str, float]) -> Iterator[dict[str, Any]]:
         """Writes one partition."""
         items = from_bytes(element[1])
-        records = encode_items(items, item_table(self._plan.settings), defaults)
+        records = encode_items(items, written_items(self._plan.settings), defaults)
         path = items_shard(element[0], self._plan.item_shards, self._plan.settings.compression)
         checksum = write_shard(self._root, path, records)
         yield {"split": "items", "path": path, "sha256": checksum}
 
 
-def listing(items: bytes) -> bytes:
-    """The columns of the items that the vocabulary and the list of titles need."""
+def listed_columns(plan: Plan) -> tuple[str, ...]:
+    """Columns that the list of keywords needs: categories, then keywords; none without such a list."""
+    settings = plan.settings
+    if settings.items is None or settings.keywords is None:
+        return ()
+    return (*settings.items.categories, KEYWORDS)
+
+
+def listing(items: bytes, names: tuple[str, ...]) -> bytes:
+    """The columns of the items that the vocabulary and the lists of titles and keywords need.
+
+    Args:
+        items: Arrow bytes of a partition.
+        names: see `listed_columns`.
+    """
     table = from_bytes(items)
-    titles = shown_titles(table)
-    return to_bytes(pa.table({"item_id": table["item_id"], "title": titles, "train": table["train"]}))
+    columns = {"item_id": table["item_id"], "title": shown_titles(table), "train": table["train"]}
+    return to_bytes(pa.table(columns | {name: table[name] for name in names}))
 
 
 class WriteListings(beam.DoFn):  # type: ignore[misc] # Beam is untyped
-    """All items' ids, titles and training events to `vocab/item_id.txt` and `titles.tsv`."""
+    """All items' ids, titles and training events to `vocab/item_id.txt`, `titles.tsv`, and if any `keywords.tsv`."""
 
     def __init__(self, root: str) -> None:
         self._root = root
@@ -78,7 +91,24 @@ class WriteListings(beam.DoFn):  # type: ignore[misc] # Beam is untyped
         path = vocabulary_file("item_id")
         yield {"path": path, "sha256": write_bytes(self._root, path, vocabulary_lines(known))}
         lines = [f"{n}\t{_one_line(t)}\n" for n, t in zip(names, table["title"].to_pylist(), strict=True)]
-        yield {"path": "titles.tsv", "sha256": write_bytes(self._root, "titles.tsv", "".join(lines).encode())}
+        yield {"path": TITLES_FILE, "sha256": write_bytes(self._root, TITLES_FILE, "".join(lines).encode())}
+        if KEYWORDS in table.column_names:
+            data = "".join(_keyword_lines(table)).encode()
+            yield {"path": KEYWORDS_FILE, "sha256": write_bytes(self._root, KEYWORDS_FILE, data)}
+
+
+def _keyword_lines(table: pa.Table) -> Iterator[str]:
+    """`item_id<TAB>categories<TAB>keywords`, each with commas between, for every item that has any."""
+    categories = [table[name].to_pylist() for name in table.column_names[3:] if name != KEYWORDS]
+    names = zip(table["item_id"].to_pylist(), table[KEYWORDS].to_pylist(), strict=True)
+    for row, (item, keywords) in enumerate(names):
+        values = [value for column in categories for value in column[row] or ()]
+        if values or keywords:
+            yield f"{item}\t{_with_commas(values)}\t{_with_commas(keywords)}\n"
+
+
+def _with_commas(values: Iterable[str]) -> str:
+    return ",".join(_one_line(value.replace(",", " ")) for value in values)
 
 
 def _one_line(text: str) -> str:

@@ -18,6 +18,7 @@ VERSION = 1
 SPLITS = ("train", "validation", "test")
 FOLDERS = ("items", "vocab", "rejects", *(f"sequences/{split}" for split in SPLITS))
 MANIFEST_FILE, STATS_FILE = "dataset.json", "stats.json"
+TITLES_FILE, KEYWORDS_FILE = "titles.tsv", "keywords.tsv"
 
 Role = Literal[
     "user_id",
@@ -34,6 +35,7 @@ Role = Literal[
     "item_category",
     "item_numeric",
     "item_vector",
+    "item_keyword",
     "user_category",
     "user_numeric",
     "target_start",
@@ -111,13 +113,15 @@ class DatasetPaths:
     manifest: Path = field(init=False)
     stats: Path = field(init=False)
     titles: Path = field(init=False)
+    keywords: Path = field(init=False)
 
     def __post_init__(self) -> None:
         for name, file in (
             ("schema", "schema.json"),
             ("manifest", MANIFEST_FILE),
             ("stats", STATS_FILE),
-            ("titles", "titles.tsv"),
+            ("titles", TITLES_FILE),
+            ("keywords", KEYWORDS_FILE),
         ):
             object.__setattr__(self, name, self.root / file)
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import apache_beam as beam
+import numpy as np
+import numpy.typing as npt
 
 from beam_pipelines.errors import PipelineError
 from beam_pipelines.running import run_pipeline
@@ -27,6 +29,12 @@ class TextVectors(Protocol):
 
     def add(self, texts: Sequence[str]) -> None:
         """Encodes texts and keeps their vectors; the same texts twice do no harm."""
+
+    def of_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """float32 [N, E] vectors of items' texts, which are kept."""
+
+    def of_phrases(self, phrases: Sequence[str]) -> npt.NDArray[np.float32]:
+        """float32 [N, E] vectors of phrases, which are not kept."""
 
 
 def embed_missing(config: str, split: str, arguments: tuple[str, ...] = ()) -> int:

@@ -14,10 +14,11 @@ from typing import Any
 
 import apache_beam as beam
 
-from beam_pipelines.cataloguing import JoinItems, WriteItems, WriteListings, listing
+from beam_pipelines.cataloguing import JoinItems, WriteItems, WriteListings, listed_columns, listing
 from beam_pipelines.cutting import find_cuts
 from beam_pipelines.files_out import write_bytes
 from beam_pipelines.filtering import filter_events, needs_global_facts
+from beam_pipelines.keywords.steps import add_keywords
 from beam_pipelines.numerics import numeric_defaults, numeric_specs
 from beam_pipelines.plan import Plan
 from beam_pipelines.reading import EARLIER, EVERY, ITEMS, LINES, REJECTS, TALLY, ReadTables
@@ -50,7 +51,8 @@ def build_graph(pipeline: beam.Pipeline, plan: Plan, root: str) -> None:
         TALLY, main="items"
     )
     items = _join_items(pipeline, plan, read, counted["items"])
-    parts = [counted[TALLY], items[TALLY], prepared[TALLY], filtered, read[TALLY]]
+    listed, keywords = add_keywords(plan, items["main"])
+    parts = [counted[TALLY], items[TALLY], keywords, prepared[TALLY], filtered, read[TALLY]]
     rejects = [items[REJECTS], prepared[REJECTS], read[REJECTS]]
     reject_tally = _write_rejects(plan, root, rejects, read[LINES])
     tally = (
@@ -64,9 +66,10 @@ def build_graph(pipeline: beam.Pipeline, plan: Plan, root: str) -> None:
         stays
         | "Write sequences"
         >> beam.ParDo(WriteSequences(plan, root), cuts=beam.pvalue.AsSingleton(cuts), defaults=defaults),
-        items["main"] | "Write items" >> beam.ParDo(WriteItems(plan, root), defaults=defaults),
-        items["main"]
-        | "List items" >> beam.Map(lambda element: (None, listing(element[1])))
+        listed | "Write items" >> beam.ParDo(WriteItems(plan, root), defaults=defaults),
+        listed
+        | "List items"
+        >> beam.Map(lambda element, names: (None, listing(element[1], names)), listed_columns(plan))
         | "Gather items" >> beam.GroupByKey()
         | "Write listings" >> beam.ParDo(WriteListings(root)),
     ]

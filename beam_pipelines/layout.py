@@ -10,6 +10,8 @@ from beam_pipelines.columns import CategorySpec, NumberSpec
 from beam_pipelines.contract import Feature, Role, Schema, vocabulary_file
 from beam_pipelines.settings import FeatureSettings
 
+KEYWORDS = "keywords"
+"""The feature that keywords are in."""
 _EVENT_FEATURES: tuple[tuple[str, Literal["string", "float32"], str], ...] = (
     ("event", "string", "Kind of each event."),
     ("value", "float32", "Label of each event: a rating, a quantity or a duration."),
@@ -51,6 +53,12 @@ def vocabulary_specs(settings: FeatureSettings) -> dict[str, CategorySpec]:
     items = settings.items.categories if settings.items else {}
     users = settings.users.categories if settings.users else {}
     return {**items, **users, **settings.events.categories}
+
+
+def written_items(settings: FeatureSettings) -> pa.Schema:
+    """Columns of the item table as the dataset has it: those of the catalogue, and what was made of them."""
+    table = item_table(settings)
+    return table if settings.keywords is None else table.append(pa.field(KEYWORDS, pa.list_(pa.string())))
 
 
 def item_table(settings: FeatureSettings) -> pa.Schema:
@@ -104,6 +112,9 @@ def _item_features(settings: FeatureSettings, defaults: dict[str, float]) -> tup
     for name, vector in items.vectors.items():
         text = f"Precomputed vector of the item: {name}."
         features.append(Feature(name, "float32", (vector.length,), "item_vector", text, 0.0))
+    if items.keywords is not None:
+        text, vocabulary = "Phrases of the text that say what the item is about.", vocabulary_file(KEYWORDS)
+        features.append(Feature(KEYWORDS, "string", (None,), "item_keyword", text, "", vocabulary))
     return tuple(features)
 
 

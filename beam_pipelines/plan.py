@@ -57,6 +57,7 @@ class Plan:
         rounds: how often the minimums are applied.
         threads: elements that a step works on at once; changes nothing but the speed.
         forgotten: users whose rows are left out.
+        config: path of the configuration file.
     """
 
     settings: FeatureSettings
@@ -70,6 +71,7 @@ class Plan:
     rounds: int = 1
     threads: int = 1
     forgotten: Forgotten = NOBODY
+    config: str = ""
 
     @property
     def tables(self) -> tuple[TableInput, ...]:

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from beam_pipelines import columns, input_settings, settings
+from beam_pipelines.keywords.settings import KeywordSettings
 
 _TABLES: tuple[tuple[str, type[BaseModel], tuple[type[BaseModel], ...]], ...] = (
     ("[fetch]", settings.FetchSettings, ()),
@@ -15,6 +16,7 @@ _TABLES: tuple[tuple[str, type[BaseModel], tuple[type[BaseModel], ...]], ...] = 
     ("every table with files", input_settings.TableFiles, ()),
     ("[features.events]", settings.EventSettings, (input_settings.TableFiles,)),
     ("[features.items]", settings.ItemSettings, (input_settings.TableFiles,)),
+    ("[features.items.keywords]", KeywordSettings, ()),
     ("[features.users]", settings.UserSettings, (input_settings.TableFiles,)),
     ("[features.filters]", settings.FilterSettings, ()),
     ("[features.split]", settings.SplitSettings, ()),

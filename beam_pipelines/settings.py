@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from beam_pipelines.columns import Categories, Category, Number, Text, Time, Vector
 from beam_pipelines.input_settings import Closed, TableFiles
+from beam_pipelines.keywords.settings import KeywordSettings
 
 Protocol = Literal["leave_last_out", "by_time"]
 RESERVED = (
@@ -105,6 +106,10 @@ class ItemSettings(TableFiles):
     categories: dict[str, Categories] = Field(default_factory=dict, description="Name to list of categories.")
     numerics: dict[str, Number] = Field(default_factory=dict, description="Name to number.")
     vectors: dict[str, Vector] = Field(default_factory=dict, description="Name to precomputed vector.")
+    keywords: KeywordSettings | None = Field(
+        None,
+        description="Keywords of the texts, as a feature `keywords`; see below. Without the table: none.",
+    )
     duplicates: Literal["reject", "most_common"] = Field(
         "reject",
         description="Several different rows with one id: keep the first in sorted order and reject the "
@@ -114,6 +119,12 @@ class ItemSettings(TableFiles):
         "add",
         description="Items of events that have no row: add them without text, or leave out their events.",
     )
+
+    @model_validator(mode="after")
+    def _keywords_of_what(self) -> ItemSettings:
+        if self.keywords is not None and self.text is None:
+            raise ValueError("keywords are phrases of `text`, which is not mapped")
+        return self
 
 
 class UserSettings(TableFiles):
@@ -245,11 +256,17 @@ class FeatureSettings(Closed):
         default_factory=lambda: PrivacySettings.model_validate({}), description="What of the users is kept."
     )
 
+    @property
+    def keywords(self) -> KeywordSettings | None:
+        """Of the items, if they get any."""
+        return self.items.keywords if self.items else None
+
     @model_validator(mode="after")
     def _names(self) -> FeatureSettings:
         names: list[str] = [*self.events.categories, *self.events.numerics]
         if self.items:
             names += [*self.items.categories, *self.items.numerics, *self.items.vectors]
+            names += ["keywords"] if self.items.keywords else []
         if self.users:
             names += [*self.users.categories, *self.users.numerics]
         for name in names:

@@ -32,7 +32,8 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--keywords",
     type=_FILE,
-    help="A file of item id, tab, properties with commas between, that sentences may name.",
+    help="A file of item id, tab, properties with commas between, tab, keywords of the text likewise; sentences may "
+    "name them. `keywords.tsv` of a dataset, and of a version's assets.extra/, is one.",
 )
 @click.option(
     "--language", type=click.Choice(["en", "zh"]), default="en", show_default=True, help="Of the sentences."

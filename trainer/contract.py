@@ -26,6 +26,7 @@ DATASET_VERSION = 1
 SCHEMA_FILE = "schema.json"
 DATASET_FILE = "dataset.json"
 TITLES_FILE = "titles.tsv"
+KEYWORDS_FILE = "keywords.tsv"
 ROLES = (
     "user_id",
     "item_id",
@@ -41,6 +42,7 @@ ROLES = (
     "item_category",
     "item_numeric",
     "item_vector",
+    "item_keyword",
     "user_category",
     "user_numeric",
     "target_start",
@@ -59,6 +61,8 @@ HISTORY_ITEM_ID = "history_item_id"
 HISTORY_TIMESTAMP = "history_timestamp"
 HISTORY_EVENT = "history_event"
 QUERY = "query"
+WISH_SEPARATOR = "\x1e"
+"""Stands between the wishes of a query."""
 EXCLUDE_ITEM_ID = "exclude_item_id"
 ALLOW_ITEM_ID = "allow_item_id"
 ALLOW_CATEGORY = "allow_category"

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.contract import DATASET_FILE, DATASET_FORMAT, DATASET_VERSION, ROLES, SCHEMA_FILE, TITLES_FILE
+from trainer.contract import (
+    DATASET_FILE,
+    DATASET_FORMAT,
+    DATASET_VERSION,
+    KEYWORDS_FILE,
+    ROLES,
+    SCHEMA_FILE,
+    TITLES_FILE,
+)
 from trainer.errors import DatasetError
 
 _DTYPES = ("string", "int64", "float32")
@@ -129,6 +137,11 @@ class DatasetDirectory:
             return [value for value, _ in lines], [int(count) for _, count in lines]
         except (OSError, ValueError) as error:
             raise DatasetError(f"Cannot read the vocabulary {file}: {error}.") from error
+
+    @property
+    def keywords_file(self) -> Path:
+        """Categories and keywords of the items, for sentences; only where the dataset has keywords."""
+        return self.path / KEYWORDS_FILE
 
     @property
     def titles_file(self) -> Path:

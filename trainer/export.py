@@ -200,8 +200,9 @@ def _save(
     extra = folder / contract.EXTRA_ASSETS
     write_json(extra / contract.SERVING_FILE, {**facts, "signatures": sorted(signatures)})
     write_digests(folder, digests)
-    if bench.dataset.titles_file.is_file():
-        shutil.copyfile(bench.dataset.titles_file, extra / contract.TITLES_FILE)
+    for file in (bench.dataset.titles_file, bench.dataset.keywords_file):
+        if file.is_file():
+            shutil.copyfile(file, extra / file.name)
     write_warmup(extra / contract.WARMUP_FILE, made.probes, signatures, config.export.warmup_batch_sizes)
     return search
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import click
+import numpy as np
+import numpy.typing as npt
 
 from trainer.catalogue import load_catalogue
 from trainer.config import ProjectConfig, load_config
@@ -13,7 +15,7 @@ from trainer.dataset import DatasetDirectory
 from trainer.errors import TrainerError
 from trainer.preparation import text_views
 from trainer.text_cache import TextVectorCache
-from trainer.text_encoder import load_text_encoder
+from trainer.text_encoder import TextEncoder, load_text_encoder
 
 
 class TextVectors:
@@ -53,17 +55,31 @@ class TextVectors:
         except TrainerError as error:
             raise click.ClickException(str(error)) from None
 
+    def of_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """float32 [N, E] of the texts of items, from the cache; what it lacks is kept there for the training."""
+        return self._cache.vectors(texts)
+
+    def of_phrases(self, phrases: Sequence[str]) -> npt.NDArray[np.float32]:
+        """float32 [N, E] of phrases that no training asks for, so that they are not kept."""
+        return self._encoder.encode_all(phrases, self._project.train.text.batch_size)
+
     def add(self, texts: Sequence[str]) -> None:
         """Encodes some of the missing texts and keeps their vectors."""
         self._cache.add(texts)
 
     @cached_property
-    def _cache(self) -> TextVectorCache:
+    def _encoder(self) -> TextEncoder:
         text = self._project.train.text
-        encoder = load_text_encoder(
-            self._project.encoder(),
-            max_tokens=text.max_tokens,
-            max_characters=text.max_characters,
-            pooling=text.pooling,
-        )
-        return TextVectorCache(encoder, batch_size=text.batch_size)
+        try:
+            return load_text_encoder(
+                self._project.encoder(),
+                max_tokens=text.max_tokens,
+                max_characters=text.max_characters,
+                pooling=text.pooling,
+            )
+        except TrainerError as error:
+            raise click.ClickException(str(error)) from None
+
+    @cached_property
+    def _cache(self) -> TextVectorCache:
+        return TextVectorCache(self._encoder, batch_size=self._project.train.text.batch_size)

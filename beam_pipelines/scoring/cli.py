@@ -144,7 +144,9 @@ def pairs(lists: bool, **options: Any) -> None:
     "--titles", help="A titles.tsv; makes a sentence of every explanation, which names items by it."
 )
 @click.option(
-    "--keywords", help="A file of item id, tab, properties with commas between, that sentences may name."
+    "--keywords",
+    help="A file of item id, tab, properties with commas between, tab, keywords of the text likewise; sentences may "
+    "name them. `keywords.tsv` of a dataset is one.",
 )
 @click.option(
     "--language", type=click.Choice(["en", "zh"]), default="en", show_default=True, help="Of the sentences."

@@ -27,7 +27,7 @@ class Sentences:
 
     Attributes:
         titles: content of a titles.tsv.
-        keywords: content of a file of item id, tab, properties with commas between; may be empty.
+        keywords: content of a file such as a dataset's keywords.tsv; may be empty.
         language: "en" or "zh".
         verb: what people do with items; empty: as the entry point has it.
     """

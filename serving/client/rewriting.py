@@ -18,12 +18,13 @@ Rewrite = Callable[[str], str]
 """What a language model makes of a prompt."""
 
 _FREE_WORDS = (
-    "a all also and another are as asked because both for here is it of one picked recommend recommended share since "
-    "so suggest suggested that the them these they this too we were which wanted wished with you your"
+    "a all also and another are as asked because both for here is it mention mentions of one picked recommend "
+    "recommended share since so suggest suggested that the them these they this too we were which wanted wished with "
+    "you your"
 )
 _FREE: dict[Language, frozenset[str]] = {
     "en": frozenset(_FREE_WORDS.split()),
-    "zh": frozenset("因为您你所以我们给为了推荐这它们也都是属于和与、想找要的个此"),
+    "zh": frozenset("因为您你所以我们给为了推荐这它们也都是属于提到和与、想找要的个此"),
 }
 """What is said in sentences and claims nothing: words in English, characters in Chinese."""
 _PROMPTS: dict[Language, str] = {

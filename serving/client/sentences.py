@@ -6,7 +6,7 @@ large enough, and a property only where the recommended item and all items named
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,11 +22,13 @@ class ItemFacts:
 
     Attributes:
         title: what people call it.
-        keywords: its properties, in the words in which they are said: categories, or keywords of its text.
+        keywords: its properties, in the words in which they are said: categories.
+        mentions: keywords of its text.
     """
 
     title: str
     keywords: tuple[str, ...] = ()
+    mentions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -37,18 +39,20 @@ class Reasons:
         asked: words of the wish, as they were written and in their order.
         items: titles of items of the history, the largest contribution first.
         shared: properties that the recommended item shares with all of `items`.
+        mentioned: keywords of its text that are keywords of the texts of all of `items`, too.
         contributions: what the claims stand on.
     """
 
     asked: tuple[str, ...] = ()
     items: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
+    mentioned: tuple[str, ...] = ()
     contributions: tuple[Contribution, ...] = ()
 
     @property
     def phrases(self) -> tuple[str, ...]:
         """Everything that is named, in the order of a sentence."""
-        return (*self.asked, *self.items, *self.shared)
+        return (*self.asked, *self.items, *self.shared, *self.mentioned)
 
     def __bool__(self) -> bool:
         return bool(self.asked or self.items)
@@ -84,6 +88,7 @@ def find_reasons(
     most_items: int = 2,
     most_words: int = 3,
     most_shared: int = 3,
+    most_mentioned: int = 2,
 ) -> Reasons:
     """Returns what can be said of an explanation without claiming what it does not show.
 
@@ -94,6 +99,7 @@ def find_reasons(
         most_items: items of the history that are named.
         most_words: words of the wish that are named.
         most_shared: properties that are named; those whose words contribute most to the item's own score come first.
+        most_mentioned: keywords that are named, in the same order; one that is a property already is not.
 
     Returns:
         Reasons; none if nothing contributed enough.
@@ -105,10 +111,15 @@ def find_reasons(
     words = [one for one in strong if one.kind == "query_word"][:most_words]
     written = [str(word) for word in explanation.parts["query_word"]]
     words.sort(key=lambda one: written.index(one.name))
+    named = [one.name for one in history]
+    shared = _shared(explanation, items, named, lambda facts: facts.keywords)[:most_shared]
+    mentioned = _shared(explanation, items, named, lambda facts: facts.mentions)
+    said = {_folded(word) for word in shared}
     return Reasons(
         tuple(one.name for one in words),
         tuple(dict.fromkeys(_title(items, one.name) for one in history)),
-        _shared(explanation, items, [one.name for one in history])[:most_shared],
+        shared,
+        tuple(word for word in mentioned if _folded(word) not in said)[:most_mentioned],
         (*words, *history),
     )
 
@@ -118,20 +129,30 @@ def _title(items: Mapping[str, ItemFacts], item_id: str) -> str:
 
 
 def _shared(
-    explanation: Explanation, items: Mapping[str, ItemFacts], named: Sequence[str]
+    explanation: Explanation,
+    items: Mapping[str, ItemFacts],
+    named: Sequence[str],
+    properties: Callable[[ItemFacts], Sequence[str]],
 ) -> tuple[str, ...]:
     """Properties of the recommended item that all named ones have too, in the order of what their words contribute."""
     if not named or explanation.item_id not in items:
         return ()
-    own = items[explanation.item_id].keywords
-    others = [{_folded(word) for word in items[item_id].keywords} for item_id in named]
+    own = properties(items[explanation.item_id])
+    others = [{_folded(word) for word in properties(items[item_id])} for item_id in named]
     shared = [
         word for word in dict.fromkeys(own) if word.strip() and all(_folded(word) in one for one in others)
     ]
-    weights = {_folded(one.name): one.value for one in contributions(explanation, "item_word")}
-    if weights:  # a word that speaks against the item is no reason for it
-        shared = [word for word in shared if weights.get(_folded(word), 0.0) >= 0]
-    return tuple(sorted(shared, key=lambda word: -weights.get(_folded(word), 0.0)))
+    weights: dict[str, float] = {}
+    for one in contributions(explanation, "item_word"):
+        weights[_folded(one.name)] = weights.get(_folded(one.name), 0.0) + one.value
+
+    def weight(phrase: str) -> float:
+        return sum(weights.get(_folded(word), 0.0) for word in phrase.split())
+
+    supporting = [
+        word for word in shared if weight(word) >= 0
+    ]  # what speaks against the item is no reason for it
+    return tuple(sorted(supporting, key=lambda word: -weight(word)))
 
 
 def _folded(word: str) -> str:
@@ -159,7 +180,7 @@ class SentenceMaker:
 
     Args:
         titles: content of a titles.tsv: item id, tab, title.
-        keywords: content of a file of item id, tab, properties with commas between.
+        keywords: content of a file as `item_facts` reads it, such as a dataset's keywords.tsv.
         language: "en" or "zh".
         verb: what people do with items; empty: "watched", "看过".
     """
@@ -174,11 +195,18 @@ class SentenceMaker:
 
 
 def item_facts(titles: Mapping[str, str], keywords: Mapping[str, str]) -> dict[str, ItemFacts]:
-    """Returns what may be said of items, from titles and comma-separated properties by id."""
-    properties = {
-        item: tuple(filter(None, map(str.strip, line.split(",")))) for item, line in keywords.items()
-    }
-    return {item: ItemFacts(title, properties.get(item, ())) for item, title in titles.items()}
+    """Returns what may be said of items.
+
+    Args:
+        titles: by item id.
+        keywords: by item id: properties with commas between, then if any a tab and keywords of the text likewise.
+    """
+    properties = {item: [_listed(part) for part in line.split("\t")] for item, line in keywords.items()}
+    return {item: ItemFacts(title, *properties.get(item, [])[:2]) for item, title in titles.items()}
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, map(str.strip, text.split(","))))
 
 
 def _table(text: str) -> dict[str, str]:
@@ -192,10 +220,16 @@ def _english(reasons: Reasons, verb: str) -> str:
     if reasons.items:
         clauses.append(f"{verb} " + _joined(reasons.items, " and "))
     sentence = "Because you " + " and ".join(clauses)
+    single = len(reasons.items) == 1
+    claims = []
     if reasons.shared:
-        count = len(reasons.items)
-        whose = {1: ", which is also ", 2: "; both are also "}.get(count, "; all of them are also ")
-        sentence += whose + _joined(reasons.shared, " and ")
+        claims.append(("is also " if single else "are also ") + _joined(reasons.shared, " and "))
+    if reasons.mentioned:
+        quoted = _joined([f"“{word}”" for word in reasons.mentioned], " and ")
+        claims.append(("also mentions " if single else "also mention ") + quoted)
+    if claims:
+        whose = {1: ", which ", 2: "; both "}.get(len(reasons.items), "; all of them ")
+        sentence += whose + " and ".join(claims)
     return sentence + "."
 
 
@@ -206,9 +240,12 @@ def _chinese(reasons: Reasons, verb: str) -> str:
     if reasons.items:
         clauses.append(verb + _joined([f"《{title}》" for title in reasons.items], "和", "、"))
     sentence = "因为您" + "，也".join(clauses)  # noqa: RUF001
+    whose = "它也" if len(reasons.items) == 1 else "它们也都"
     if reasons.shared:
-        whose = "它也属于" if len(reasons.items) == 1 else "它们也都属于"
-        sentence += f"，{whose}" + _joined(reasons.shared, "和", "、")  # noqa: RUF001
+        sentence += f"，{whose}属于" + _joined(reasons.shared, "和", "、")  # noqa: RUF001
+    if reasons.mentioned:
+        quoted = [f"“{word}”" for word in reasons.mentioned]
+        sentence += f"，{whose}提到" + _joined(quoted, "和", "、")  # noqa: RUF001
     return sentence + "。"
 
 

@@ -41,10 +41,11 @@ def test_the_dataset_directory_has_one_format_and_one_set_of_file_names() -> Non
         contract.DATASET_FORMAT,
         contract.DATASET_VERSION,
     )
-    assert [paths.schema.name, paths.manifest.name, paths.titles.name] == [
+    assert [paths.schema.name, paths.manifest.name, paths.titles.name, paths.keywords.name] == [
         contract.SCHEMA_FILE,
         contract.DATASET_FILE,
         contract.TITLES_FILE,
+        contract.KEYWORDS_FILE,
     ]
 
 
@@ -59,7 +60,9 @@ def test_split_protocols_are_the_same() -> None:
 
 def _every_role() -> dataset_contract.Schema:
     """A schema in which each role, dtype and kind of shape occurs."""
-    shapes: dict[str, tuple[int | None, ...]] = {"item_category": (None,), "item_vector": (3,)}
+    shapes: dict[str, tuple[int | None, ...]] = {
+        "item_category": (None,), "item_keyword": (None,), "item_vector": (3,),
+    }  # fmt: skip
     dtypes = {"timestamp": "int64", "target_start": "int64", "value": "float32", "weight": "float32"}
 
     def feature(role: Any) -> dataset_contract.Feature:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
@@ -80,3 +81,14 @@ def test_what_the_trainer_refuses_is_no_traceback(config, work, installed, tmp_p
     assert answer.exit_code == 1
     assert answer.output.startswith("Error: ")
     assert "dataset" in answer.output
+
+
+def test_vectors_of_texts_are_kept_and_those_of_phrases_are_not(work, tmp_path, monkeypatch):
+    monkeypatch.setenv("TWOTOWER_CACHE", str(tmp_path))
+    vectors = TextVectors(str(work / "tiny.toml"), SPLIT)
+    phrase = vectors.of_phrases(["dark film"])
+    assert not list(tmp_path.rglob("segment-*"))
+    text = vectors.of_texts(["dark film"])
+    assert len(list(tmp_path.rglob("segment-*"))) == 1
+    assert phrase.shape == (1, 8)  # as wide as the encoder
+    np.testing.assert_allclose(phrase, text, atol=1e-6)

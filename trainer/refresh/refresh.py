@@ -37,7 +37,7 @@ from trainer.refresh.limits import Limits, check_limits
 from trainer.refresh.plan import Plan, make_plan
 from trainer.refresh.rejects import write_rejects
 from trainer.refresh.stages import Stages
-from trainer.refresh.titles import changed_titles, read_titles, rewrite_titles
+from trainer.refresh.titles import changed_titles, read_titles, rewrite_keywords, rewrite_titles
 from trainer.refresh.vectors import check_same_tower, read_vectors
 from trainer.refresh.warmup import follow
 from trainer.run import write_json
@@ -235,6 +235,7 @@ def _publish(
             write_json(folder / contract.EXTRA_ASSETS / contract.SERVING_FILE, facts)
             write_digests(folder, digests)
             rewrite_titles(folder / contract.EXTRA_ASSETS / contract.TITLES_FILE, titles, rows.ids, plan)
+            rewrite_keywords(folder / contract.EXTRA_ASSETS / contract.KEYWORDS_FILE, rows.ids, plan)
             follow(folder / contract.EXTRA_ASSETS / contract.WARMUP_FILE, plan.removed, rows.ids)
         with stages("check"), ThreadPoolExecutor(1) as pool:
             answered = pool.submit(

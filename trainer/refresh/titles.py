@@ -1,4 +1,4 @@
-"""titles.tsv of a version whose catalogue has changed."""
+"""titles.tsv and keywords.tsv of a version whose catalogue has changed."""
 
 from __future__ import annotations
 
@@ -38,3 +38,20 @@ def rewrite_titles(file: Path, old: Mapping[str, str] | None, ids: Sequence[str]
     # In the order of the ids; of the old file's order what is left is sorted, which Python then sees at once.
     order = sorted([item for item in old if item in titles] + [item for item in ids if item not in old])
     file.write_text("".join([f"{item}\t{titles[item]}\n" for item in order]), encoding="utf-8")
+
+
+def rewrite_keywords(file: Path, ids: Sequence[str], plan: Plan) -> None:
+    """Keeps the keywords of the items that are described as they were; a build of features finds those of others.
+
+    Args:
+        file: Copied from the version that is refreshed, where it has one.
+        ids: All items.
+        plan: What the file of items says.
+    """
+    if not file.exists():
+        return
+    kept = set(ids) - {item.item_id for item in plan.embedded}
+    lines = file.read_text(encoding="utf-8").split("\n")
+    file.write_text(
+        "".join([f"{line}\n" for line in lines if line.partition("\t")[0] in kept]), encoding="utf-8"
+    )

@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from serving.client import Explanation
 from serving.client.contributions import Contribution, contributions
 from serving.client.errors import InvalidResponseError
-from serving.client.sentences import ItemFacts, Reasons, Wording, explain_in_words, find_reasons, say
+from serving.client.sentences import (
+    ItemFacts,
+    Reasons,
+    SentenceMaker,
+    Wording,
+    explain_in_words,
+    find_reasons,
+    say,
+)
 
 FILMS = {
     "a": ItemFacts("Alien", ("Horror", "Sci-Fi")),
@@ -136,3 +144,45 @@ def test_reasons_tell_what_they_stand_on():
     assert found.contributions == (Contribution("query_word", "dark", 1.0), Contribution("history", "a", 2.0))
     assert found.phrases == ("dark", "Alien", "Sci-Fi", "Horror") or found.phrases[:2] == ("dark", "Alien")
     assert not Reasons()
+
+
+BOOKS = {
+    "a": ItemFacts("Alien", ("Horror",), ("space ship", "acid")),
+    "b": ItemFacts("Blade Runner", ("Film-Noir",), ("space ship", "rain", "horror")),
+    "d": ItemFacts("Dark City", ("Horror",), ("space ship", "acid", "horror")),
+}
+
+
+@pytest.mark.parametrize(
+    ("history", "english", "chinese"),
+    [
+        ({"a": 2.0}, "Because you watched Alien, which is also Horror and also mentions “space ship” and “acid”.",
+         "因为您看过《Alien》，它也属于Horror，它也提到“space ship”和“acid”。"),
+        ({"b": 2.0}, "Because you watched Blade Runner, which also mentions “space ship” and “horror”.",
+         "因为您看过《Blade Runner》，它也提到“space ship”和“horror”。"),
+        ({"a": 2.0, "b": 1.0}, "Because you watched Alien and Blade Runner; both also mention “space ship”.",
+         "因为您看过《Alien》和《Blade Runner》，它们也都提到“space ship”。"),
+    ],
+)  # fmt: skip
+def test_keywords_that_all_texts_share_are_mentioned(
+    history: dict[str, float], english: str, chinese: str
+) -> None:
+    reasons = find_reasons(explained(history=history), BOOKS)
+    assert say(reasons) == english
+    assert say(reasons, CHINESE) == chinese
+    assert reasons.phrases[-1] in english
+
+
+def test_a_keyword_whose_words_speak_against_the_item_is_not_mentioned() -> None:
+    against = explained(history={"a": 1.0}, own={"Space": 1.0, "ship,": -1.5, "acid": 0.25})
+    assert find_reasons(against, BOOKS).mentioned == ("acid",)
+    twice = explained(history={"a": 1.0}, own={"space": 1.0, "ship": -0.5, "acid": 0.25})
+    assert find_reasons(twice, BOOKS).mentioned == ("space ship", "acid")
+
+
+def test_a_file_of_a_dataset_has_categories_and_keywords() -> None:
+    maker = SentenceMaker("d\tDark City\na\tAlien\n", "d\tHorror\tacid,rain\na\tHorror\tacid\n", "en", "")
+    parts = explained(history={"a": 1.0}).parts
+    assert maker("d", parts) == "Because you watched Alien, which is also Horror and also mentions “acid”."
+    plain = SentenceMaker("d\tDark City\na\tAlien\n", "d\tHorror,Noir\na\tNoir\n", "en", "")
+    assert plain("d", parts) == "Because you watched Alien, which is also Noir."

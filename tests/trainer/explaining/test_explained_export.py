@@ -15,6 +15,7 @@ from trainer.config import ProjectConfig
 from trainer.keras_compat import tf
 
 pytestmark = pytest.mark.slow
+KEYWORDS = "i0\tDrama\tsad film\ni2\t\tdark\n"
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +24,7 @@ def exported(trained: ProjectConfig, tmp_path_factory: pytest.TempPathFactory) -
     from trainer.export import export
 
     folder = tmp_path_factory.mktemp("explained")
+    (trained.dataset_dir("leave_last_out") / "keywords.tsv").write_text(KEYWORDS)
     wanted = trained.export.model_copy(update={"explanations": True, "directory": folder})
     return export(trained.model_copy(update={"export": wanted}), "leave_last_out", Console(quiet=True))
 
@@ -39,6 +41,10 @@ def test_the_graph_knows_the_query_side_once(exported: Path) -> None:
     names = [f.signature.name for f in model.meta_graphs[0].graph_def.library.function]
     assert len([name for name in names if "compute_query_side" in name]) == 1
     assert len([name for name in names if "encode_texts" in name]) == 1
+
+
+def test_keywords_come_along(exported: Path) -> None:
+    assert (exported / "assets.extra" / "keywords.tsv").read_text() == KEYWORDS
 
 
 def test_descriptions_follow_a_new_catalogue(exported: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from trainer.contract import EXTRA_ASSETS, TITLES_FILE
 from trainer.refresh.plan import Plan
-from trainer.refresh.titles import changed_titles, read_titles, rewrite_titles
+from trainer.refresh.titles import changed_titles, read_titles, rewrite_keywords, rewrite_titles
 
 
 def version(folder: Path, text: str) -> Path:
@@ -35,3 +35,13 @@ def test_rewritten_in_the_order_of_ids(tmp_path: Path) -> None:
     plan = Plan(titles={"a": "new title", "d": "added"})
     rewrite_titles(file, {"c": "kept", "a": "old title", "gone": "x"}, ["a", "c", "d", "b"], plan)
     assert file.read_text() == "a\tnew title\nb\tb\nc\tkept\nd\tadded\n"
+
+
+def test_keywords_stay_with_items_that_are_described_as_before(tmp_path: Path) -> None:
+    file = tmp_path / "keywords.tsv"
+    file.write_text("a\tDrama\tsad\nb\t\tdark\nc\tComedy\t\n", encoding="utf-8")
+    plan = Plan(changed=[Item("b", "B", {})], added=[Item("d", "D", {})])
+    rewrite_keywords(file, ["a", "b", "d"], plan)
+    assert file.read_text(encoding="utf-8") == "a\tDrama\tsad\n"
+    rewrite_keywords(tmp_path / "none.tsv", ["a"], plan)
+    assert not (tmp_path / "none.tsv").exists()
