@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from trainer.contract import EXTRA_ASSETS, TITLES_FILE
+from trainer.refresh.items_file import Item
 from trainer.refresh.plan import Plan
 from trainer.refresh.titles import changed_titles, read_titles, rewrite_keywords, rewrite_titles
 
