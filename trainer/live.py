@@ -163,7 +163,11 @@ class LiveModel:
         rows, text = self._known(row)
         keep = np.flatnonzero(rows >= 0)[-self._max_history :]
         vectors = self._vectors[rows[keep]][np.newaxis]
-        history = {"vectors": tf.constant(vectors), "mask": tf.ones([1, len(keep)], tf.bool)}
+        history = {
+            "items": tf.constant(rows[keep][np.newaxis]),
+            "vectors": tf.constant(vectors),
+            "mask": tf.ones([1, len(keep)], tf.bool),
+        }
         if contract.HISTORY_TIMESTAMP in row:
             history["timestamps"] = tf.constant(row[contract.HISTORY_TIMESTAMP][keep][np.newaxis])
         if contract.HISTORY_EVENT in row:
@@ -206,12 +210,10 @@ class LiveModel:
             popular: npt.NDArray[np.float32] = self._scale[items]
             return popular
         query, history = self._query(row)
-        vectors, scale = (
-            tf.constant(self._vectors[items][np.newaxis]),
-            tf.constant(self._scale[items][np.newaxis]),
-        )
+        vectors = tf.constant(self._vectors[items][np.newaxis])
+        places = tf.constant(items[np.newaxis].astype(np.int32))
         scores: npt.NDArray[np.float32] = self._bench.model.ranking_scores(
-            tf.constant(query[np.newaxis]), history, vectors, scale
+            tf.constant(query[np.newaxis]), history, vectors, places
         ).numpy()[0]
         return scores
 

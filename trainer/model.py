@@ -8,10 +8,12 @@ from typing import Any
 from trainer.config import TrainConfig
 from trainer.distribution import replicas
 from trainer.features import FeatureSpecs
-from trainer.item_tower import TEXT, ItemTower
+from trainer.item_tower import ID, TEXT, ItemTower
 from trainer.keras_compat import keras, tf
 from trainer.lexical import LEXICAL, LexicalSketch
 from trainer.model_inputs import AskedTexts, CatalogueTables, ModelSpec
+from trainer.neighbours.scores import neighbour_scores
+from trainer.neighbours.weights import Blend
 from trainer.query_tower import QueryTower
 from trainer.ranking_head import RankingHead
 from trainer.ranking_losses import RankingLosses
@@ -62,6 +64,8 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         self._total_mean = keras.metrics.Mean(name="loss")
         self.catalogue: CatalogueTables | None = None
         self.sketch: LexicalSketch | None = None  # of a model that compares words
+        self.neighbours: tuple[Any, Any] | None = None  # ids and weights of a `NeighbourTable`
+        self.blend = Blend()
         self.text_tower: TextTower | None = (
             None  # of a mode in which BERT learns; none of the Keras model's weights
         )
@@ -163,13 +167,43 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         """float32 [B, N] from float32 [B, D] query vectors and float32 [N, D] item vectors."""
         return tf.matmul(queries, items, transpose_b=True) / self.temperature
 
-    def ranking_scores(self, queries: Any, history: dict[str, Any], items: Any, scale: Any) -> Any:
-        """float32 [B, N] ranking scores of float32 [B, N, D] item vectors with log counts `scale` [B, N]."""
+    def ranking_scores(
+        self, queries: Any, history: dict[str, Any], items: Any, rows: Any, blend: Blend | None = None
+    ) -> Any:
+        """Scores of candidates by all that the model knows of them: higher is better.
+
+        Args:
+            queries: float32 [B, D] query vectors.
+            history: "vectors" float32 [B, L, D], "mask" bool [B, L], "items" int32 [B, L] catalogue rows, -1 = padding.
+            items: float32 [B, N, D] item vectors.
+            rows: int32 [B, N] catalogue rows of the items.
+            blend: How much the correction and the neighbours count; by default as it was chosen after training.
+
+        Returns:
+            float32 [B, N].
+        """
+        blend = blend or self.blend
         past, learned = self.learned(history["vectors"]), self.learned(items)
+        scale = tf.gather(self.known_catalogue.scale, rows)
         scores = self.ranking_head(
-            self.learned(queries), past, history["mask"], learned, scale, training=False
+            self.learned(queries),
+            past,
+            history["mask"],
+            learned,
+            scale,
+            strength=blend.correction,
+            training=False,
         )[0]
+        if blend.neighbours:
+            scores += blend.neighbours * self._neighbour_scores(history["items"], rows, blend.half_life)
         return scores if self.sketch is None else scores + self.lexical_scores(queries, items)
+
+    def _neighbour_scores(self, history: Any, rows: Any, half_life: float | None) -> Any:
+        if self.neighbours is None:
+            raise RuntimeError("Set `model.neighbours` first.")
+        numbers = self.known_catalogue.inputs[ID]
+        past = tf.where(history >= 0, tf.gather(numbers, tf.maximum(history, 0)), 0)
+        return neighbour_scores(*self.neighbours, past, tf.gather(numbers, rows), half_life)
 
     def lexical_scores(self, queries: Any, items: Any) -> Any:
         """float32 [B, N] what the sketches add to the scores of float32 [B, N, D] item vectors."""

@@ -45,6 +45,7 @@ class RankingHead(keras.layers.Layer):  # type: ignore[misc]
         history_mask: Any,
         items: Any,
         item_scale: Any,
+        strength: float = 1.0,
         training: bool | None = None,
     ) -> tuple[Any, Any]:
         """Scores pairs.
@@ -55,6 +56,7 @@ class RankingHead(keras.layers.Layer):  # type: ignore[misc]
             history_mask: bool [B, L] real events.
             items: float32 [B, N, D] item vectors.
             item_scale: float32 [B, N] logarithm of each item's training count plus one.
+            strength: How much of the correction is added to the retrieval score.
             training: Whether to drop.
 
         Returns:
@@ -73,7 +75,7 @@ class RankingHead(keras.layers.Layer):  # type: ignore[misc]
             item_scale[:, :, tf.newaxis],
         ]
         hidden = self._drop(self._hidden(tf.concat(pair, axis=2)), training=training)
-        return dots + self._correction(hidden)[:, :, 0], self._value(hidden)[:, :, 0]
+        return dots + strength * self._correction(hidden)[:, :, 0], self._value(hidden)[:, :, 0]
 
     def _pool(self, history: Any, mask: Any, items: Any) -> Any:
         """float32 [B, N, D]: the history, weighted by how much each event has to do with each item."""

@@ -2,6 +2,8 @@
 
 run.json        settings, data, shape of the model; written at the start, completed at the end
 checkpoints/    last (to go on from) and best (to evaluate and export)
+neighbours.npz  items that the same users had, and
+blend.json      how much they and the ranking head count in the order of a list
 history.json    one row of metrics an epoch
 logs/           TensorBoard
 model_card.md   what the model is, for people
@@ -46,6 +48,16 @@ class RunDirectory:
     def history_file(self) -> Path:
         """Metrics of every epoch."""
         return self.path / "history.json"
+
+    @property
+    def neighbours_file(self) -> Path:
+        """Items that the same users had."""
+        return self.path / "neighbours.npz"
+
+    @property
+    def blend_file(self) -> Path:
+        """How much these and the ranking head count."""
+        return self.path / "blend.json"
 
     @property
     def logs(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from trainer.evaluation.queries import EvaluationQueries
 from trainer.keras_compat import tf
 from trainer.model import TwoTowerModel
+from trainer.neighbours.weights import Blend
 from trainer.preparation import Preparation, event_rows, user_inputs
 from trainer.sequences import Sequences
 
@@ -54,6 +56,7 @@ class ModelScorer:
         self.refresh(encode_catalogue(model) if item_vectors is None else item_vectors)
         self._texts = query_texts
         self._score = tf.function(self._scores, reduce_retracing=True)
+        self._score_candidates: dict[tuple[Blend, ...], Any] = {}
 
     def refresh(self, item_vectors: Any) -> None:
         """Takes float32 [N, D] item vectors anew, after the model has learned."""
@@ -61,6 +64,24 @@ class ModelScorer:
 
     def __call__(self, start: int, stop: int) -> Scores:
         """float32 [stop - start, N] in catalogue order."""
+        scores: Scores = self._score(*self._inputs(start, stop), self._vectors).numpy()
+        return scores
+
+    def candidates(
+        self, start: int, stop: int, blends: Sequence[Blend]
+    ) -> tuple[npt.NDArray[np.int32], Scores]:
+        """What retrieval finds for queries, and the ranking scores of it by each of several blends.
+
+        Returns:
+            int32 [stop - start, C] catalogue rows and float32 [len(blends), stop - start, C].
+        """
+        with_blends = tf.function(lambda *inputs: self._candidates(blends, *inputs), reduce_retracing=True)
+        score = self._score_candidates.setdefault(tuple(blends), with_blends)
+        rows, scores = score(*self._inputs(start, stop), self._vectors)
+        return rows.numpy(), scores.numpy()
+
+    def _inputs(self, start: int, stop: int) -> tuple[dict[str, Any], dict[str, Any], Any, Any]:
+        """Histories, user features, text vectors, and what must not be retrieved, of some queries."""
         rows, columns = self._queries.seen(start, stop)
         if not self._exclude_history:
             rows, columns = rows[:0], columns[:0]
@@ -68,9 +89,7 @@ class ModelScorer:
         users = {
             name: tf.gather(value, self._queries.sequence[start:stop]) for name, value in self._users.items()
         }
-        history, texts = self._history(start, stop), self._texts_of(start, stop)
-        scores: Scores = self._score(history, users, texts, seen, self._vectors).numpy()
-        return scores
+        return self._history(start, stop), users, self._texts_of(start, stop), seen
 
     def _texts_of(self, start: int, stop: int) -> Any:
         """float32 [B, E], or None where the model reads no query text."""
@@ -99,29 +118,57 @@ class ModelScorer:
     def _scores(
         self, history: dict[str, Any], users: dict[str, Any], text: Any, seen: Any, item_vectors: Any
     ) -> Any:
+        scores, queries, history = self._retrieved(history, users, text, item_vectors)
+        return self._reranked(scores, queries, history, seen, item_vectors) if self._rerank else scores
+
+    def _candidates(
+        self,
+        blends: Sequence[Blend],
+        history: dict[str, Any],
+        users: dict[str, Any],
+        text: Any,
+        seen: Any,
+        item_vectors: Any,
+    ) -> tuple[Any, Any]:
+        scores, queries, history = self._retrieved(history, users, text, item_vectors)
+        top = self._best(scores, seen)
+        ranked = [self._ranked(queries, history, top, item_vectors, blend) for blend in blends]
+        return top, tf.stack(ranked)
+
+    def _retrieved(
+        self, history: dict[str, Any], users: dict[str, Any], text: Any, item_vectors: Any
+    ) -> tuple[Any, Any, dict[str, Any]]:
+        """Scores of all items, the query vectors, and the history as the ranking head takes it."""
         model = self._model
         items = history["items"]
         mask = items >= 0
         vectors = tf.gather(item_vectors, tf.maximum(items, 0)) * tf.cast(mask, tf.float32)[:, :, tf.newaxis]
         history = {**history, "vectors": vectors, "mask": mask}
         queries = model.learned(model.encode_queries(history, users or None, text))
-        scores = model.retrieval_scores(queries, item_vectors)
-        return self._reranked(scores, queries, history, seen, item_vectors) if self._rerank else scores
+        return model.retrieval_scores(queries, item_vectors), queries, history
+
+    def _best(self, scores: Any, seen: Any) -> Any:
+        """int32 [B, C] rows of the best candidates, in no order."""
+        unseen = tf.tensor_scatter_nd_update(scores, seen, tf.fill([tf.shape(seen)[0]], -np.inf))
+        size = tf.minimum(self._model.config.ranking.candidates, tf.shape(scores)[1])
+        return tf.math.top_k(unseen, k=size, sorted=False).indices
+
+    def _ranked(
+        self, queries: Any, history: dict[str, Any], rows: Any, item_vectors: Any, blend: Blend
+    ) -> Any:
+        items = tf.gather(item_vectors, rows)
+        return self._model.ranking_scores(queries, history, items, rows, blend)
 
     def _reranked(
         self, scores: Any, queries: Any, history: dict[str, Any], seen: Any, item_vectors: Any
     ) -> Any:
         """The best candidates in the order of the ranking head, all others below them in retrieval's order."""
-        model = self._model
-        unseen = tf.tensor_scatter_nd_update(scores, seen, tf.fill([tf.shape(seen)[0]], -np.inf))
-        size = tf.minimum(model.config.ranking.candidates, tf.shape(item_vectors)[0])
-        top = tf.math.top_k(unseen, k=size, sorted=False).indices
-        scale = tf.gather(model.known_catalogue.scale, top)
-        order = model.ranking_scores(queries, history, tf.gather(item_vectors, top), scale)
+        top = self._best(scores, seen)
+        order = self._ranked(queries, history, top, item_vectors, self._model.blend)
         lift = (
             tf.reduce_max(scores, axis=1, keepdims=True) - tf.reduce_min(order, axis=1, keepdims=True) + 1.0
         )
-        rows = tf.repeat(tf.range(tf.shape(top)[0])[:, tf.newaxis], size, axis=1)
+        rows = tf.repeat(tf.range(tf.shape(top)[0])[:, tf.newaxis], tf.shape(top)[1], axis=1)
         return tf.tensor_scatter_nd_update(scores, tf.stack([rows, top], axis=2), order + lift)
 
 

@@ -15,6 +15,7 @@ from trainer.item_tower import ID, TEXT
 from trainer.keras_compat import tf
 from trainer.listing import Head, Lists, Tensors
 from trainer.model import TwoTowerModel
+from trainer.neighbours.scores import neighbour_scores
 from trainer.places import in_rows
 from trainer.rules.permission import Permission
 from trainer.text_encoder import TextEncoder, is_text
@@ -58,6 +59,8 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         # server, which restores by the graph alone, would fill the copies and leave the variables themselves empty.
         self._variables = layers.variables()
         self._sketch = model.sketch
+        # Kept by the numbers of ID embeddings, so that another catalogue changes nothing in them.
+        self._neighbours = neighbour_variables(model) if model.blend.neighbours else ()
         self._resources = layers.resources()
         self._item_lookup, self._user_lookup = item_lookup, user_lookup
         self._index = index
@@ -172,15 +175,20 @@ class ServingModel(tf.Module):  # type: ignore[misc]
     def _ranked(self, side: Tensors, rows: Any) -> Any:
         """float32 [B, N] ranking scores of int32 [B, N] rows."""
         history, scale = side["history"], self._index.scale_of(rows)
-        items, learned = self._index.gather(rows), self._settings.learned
+        items, learned, blend = self._index.gather(rows), self._settings.learned, self._settings.blend
         scores, _ = self._layers.ranking_head(
             learned(side["query"]),
             learned(history["vectors"]),
             history["mask"],
             learned(items),
             scale,
+            strength=blend.correction,
             training=False,
         )
+        if blend.neighbours:
+            past, wanted = self._index.id_rows_of(history["items"]), self._index.id_rows_of(rows)
+            ids, weights = (tf.convert_to_tensor(part) for part in self._neighbours)
+            scores += blend.neighbours * neighbour_scores(ids, weights, past, wanted, blend.half_life)
         if self._sketch is not None:
             width = self._settings.width
             words = tf.einsum("bd,bnd->bn", side["query"][:, width:], items[..., width:])
@@ -225,11 +233,20 @@ class _Settings:
         self.temperature = float(model.temperature)
         self.user_features = bool(model.spec.user_specs) and config.model.user_features
         self.query_text = model.query_tower.text_width > 0
+        self.blend = model.blend
         self.learned = model.learned
         self.width = config.model.embedding_dim
         self.lexical_weight = config.model.lexical_weight * self.temperature
         cosine = config.retrieval.similarity == "cosine"
         self.normalized: Callable[[Any], Any] = lambda x: tf.math.l2_normalize(x, axis=-1) if cosine else x
+
+
+def neighbour_variables(model: TwoTowerModel) -> tuple[Any, ...]:
+    """The neighbours of trained items as TensorFlow variables: their ids and weights."""
+    return tuple(
+        tf.Variable(part, trainable=False, name=f"neighbour_{name}")
+        for name, part in zip(("ids", "weights"), model.neighbours or (), strict=True)
+    )
 
 
 def compact_history(columns: Tensors, max_length: int) -> Tensors:

@@ -235,6 +235,13 @@ class RankingConfig(Closed):
     """Hard negatives a query, drawn from its candidates."""
     hidden_units: int = Field(64, ge=1)
     """Of the network over query, item and what the history says of the item (Deep Interest Network, Zhou 2018)."""
+    neighbours: int = Field(50, ge=0, le=1000)
+    """Neighbours an item, found in what users had together, that have a say in the order of the candidates: EASE's
+    weights (Steck 2019) up to 20,000 items, cosines (Sarwar 2001) beyond; 0 = none."""
+    blend: bool = True
+    """After the last epoch, choose on validation events how much the network's correction and the neighbours count
+    beside the retrieval score (stacking by held-out events, Jahrer 2010); false = the correction in full, no
+    neighbours."""
 
 
 class TrainConfig(Closed):

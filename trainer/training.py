@@ -24,6 +24,8 @@ from trainer.input import steps_per_epoch, training_batches, training_windows
 from trainer.keras_compat import keras
 from trainer.model import TwoTowerModel
 from trainer.model_card import write_model_card
+from trainer.neighbours.blend import blend_run, load_blend
+from trainer.neighbours.table import NeighbourTable
 from trainer.optimizers.make import make_optimizer
 from trainer.projector import write_projector
 from trainer.run import RunDirectory
@@ -33,6 +35,7 @@ from trainer.text_modes.training import Unfreeze, refresh_texts, settle_texts
 from trainer.workbench import Workbench, encoder_fingerprint
 
 _VALIDATION_METRICS = ("ndcg@10", "recall@10", "coverage@10")
+_BLENDING_QUERIES = 8192
 _VALIDATION_QUERIES = 2048  # enough to tell epochs apart; all of them are ranked by `twotower evaluate`
 
 
@@ -107,12 +110,27 @@ def run_identity(config: ProjectConfig, dataset: DatasetDirectory) -> str:
 def _describe(
     config: ProjectConfig, bench: Workbench, run: RunDirectory, manifest: dict[str, Any], console: Console
 ) -> None:
-    """Writes what people look at: the model card, and the item vectors of the best epoch for TensorBoard."""
+    """Chooses the order of candidates; writes the model card, and the best epoch's item vectors for TensorBoard."""
     load_best(bench.model, config.train, run, console)
+    if config.train.ranking.blend and config.train.ranking.weight:
+        _blend(config.train, bench, run, console)
     catalogue = bench.preparation.catalogue
     columns = {"item_id": catalogue.item_ids, "title": catalogue.titles, "events": catalogue.counts.tolist()}
     write_projector(run.logs, bench.model.learned(encode_catalogue(bench.model)).numpy(), columns)
     write_model_card(run, config, bench.dataset, manifest)
+
+
+def _blend(config: TrainConfig, bench: Workbench, run: RunDirectory, console: Console) -> None:
+    """Chooses how candidates are ordered, by more validation events than the epochs were compared by."""
+    sequences, queries = _validation_queries(bench, config, _BLENDING_QUERIES)
+    scorer = ModelScorer(bench.model, bench.preparation, sequences, queries, rerank=True)
+    train, catalogue, table = bench.train, bench.preparation.catalogue, None
+    if config.ranking.neighbours and catalogue.trained > 1:
+        with console.status(f"Finding neighbours of {catalogue.trained:,} items ..."):
+            table = NeighbourTable.learned(
+                train.items, train.row_splits, catalogue.trained, config.ranking.neighbours
+            )
+    blend_run(bench.model, scorer, queries, run, table, console)
 
 
 def _help(
@@ -179,13 +197,7 @@ def _kept(model: TwoTowerModel, optimizer: Any) -> list[Any]:
 
 def _validation(bench: Workbench, config: TrainConfig, console: Console) -> Any:
     """Measures retrieval and ranking on validation events."""
-    sequences = load_sequences(bench.dataset, "validation", bench.preparation.catalogue)
-    queries = queries_of(sequences).sample(_VALIDATION_QUERIES, config.seed)
-    if not len(queries):
-        raise DatasetError(
-            f"{bench.dataset.path}: the validation split has no event whose item is in the catalogue."
-        )
-
+    sequences, queries = _validation_queries(bench, config, _VALIDATION_QUERIES)
     scorers = {
         prefix: ModelScorer(bench.model, bench.preparation, sequences, queries, rerank=rerank)
         for prefix, rerank in (("val_", False), ("val_ranked_", True))
@@ -203,6 +215,19 @@ def _validation(bench: Workbench, config: TrainConfig, console: Console) -> Any:
         return figures
 
     return measure
+
+
+def _validation_queries(
+    bench: Workbench, config: TrainConfig, size: int
+) -> tuple[Sequences, EvaluationQueries]:
+    """At most so many validation events, and the sequences that they are of."""
+    sequences = load_sequences(bench.dataset, "validation", bench.preparation.catalogue)
+    queries = queries_of(sequences).sample(size, config.seed)
+    if not len(queries):
+        raise DatasetError(
+            f"{bench.dataset.path}: the validation split has no event whose item is in the catalogue."
+        )
+    return sequences, queries
 
 
 def queries_of(sequences: Sequences) -> EvaluationQueries:
@@ -229,4 +254,5 @@ def load_best(
     if model.text_tower is not None:
         model.text_tower.compile(1)
     load_checkpoint(run.best, _kept(model, optimizer))
+    load_blend(model, run)
     settle_texts(model, console or Console(quiet=True))

@@ -24,6 +24,7 @@ from trainer.evaluation.baselines.popularity import Popularity
 from trainer.evaluation.queries import EvaluationQueries
 from trainer.evaluation.ranking import evaluate
 from trainer.keras_compat import keras, tf
+from trainer.neighbours.weights import Blend
 from trainer.run import RunDirectory
 from trainer.scoring import ModelScorer, encode_catalogue, recent_positions
 from trainer.sequences import load_sequences
@@ -150,8 +151,9 @@ def test_the_checkerboard_is_learned(run, bench, validation):
     assert run.finished()["best_epoch"] == best["epoch"] + 1
 
 
-def test_the_best_epoch_is_what_is_loaded(run, bench, validation):
-    """The figures of the best epoch come again from its checkpoint."""
+def test_the_best_epoch_is_what_is_loaded(run, bench, validation, monkeypatch):
+    """The figures of the best epoch come again from its checkpoint; the blend is chosen after it."""
+    monkeypatch.setattr(bench.model, "blend", Blend())
     sequences, queries = validation
     figures = run.finished()["validation"]
     for rerank, name in ((False, "val_ndcg@10"), (True, "val_ranked_ndcg@10")):

@@ -78,13 +78,16 @@ class RankingTeacher:
     def _lists(self, vectors: Any) -> tuple[Any, Any]:
         queries, history = self._queries(vectors)
         best = tf.math.top_k(self._model.retrieval_scores(queries, self._items), k=self._size).indices
-        scale = tf.gather(self._model.known_catalogue.scale, best)
-        return best, self._model.ranking_scores(queries, history, tf.gather(self._items, best), scale)
+        return best, self._model.ranking_scores(queries, history, tf.gather(self._items, best), best)
 
     def _queries(self, vectors: Any) -> tuple[Any, dict[str, Any]]:
         """float32 [B, D] query vectors and the empty history they come from."""
         model, rows = self._model, tf.shape(vectors)[0]
-        history = {"vectors": tf.zeros([rows, 0, self._items.shape[1]]), "mask": tf.zeros([rows, 0], tf.bool)}
+        history = {
+            "items": tf.zeros([rows, 0], tf.int32),
+            "vectors": tf.zeros([rows, 0, self._items.shape[1]]),
+            "mask": tf.zeros([rows, 0], tf.bool),
+        }
         if model.config.model.history.time_gaps:
             history["timestamps"] = tf.zeros([rows, 0], tf.int64)
         if model.config.model.history.event_types:

@@ -10,6 +10,7 @@ from trainer.evaluation.baselines.popularity import Popularity
 from trainer.evaluation.baselines.tuning import tune
 from trainer.evaluation.queries import EvaluationQueries
 from trainer.evaluation.ranking import evaluate
+from trainer.neighbours import cosine
 
 #: Users {0, 1}, {0, 1}, {0, 2}, {3}; item 4 has no user.
 ITEMS, SPLITS = np.array([0, 1, 0, 1, 0, 2, 3, -1]), np.array([0, 2, 4, 6, 8])
@@ -57,7 +58,7 @@ def test_item_knn_in_blocks_is_the_same(monkeypatch):
     items, splits = rng.integers(0, 40, 400), np.arange(0, 401, 10)
     queries = one_query([3, 5, 8])
     whole = ItemKNN(5).fit(items, splits, 40).scorer(queries)(0, 1)
-    monkeypatch.setattr(item_knn, "_ITEMS_PER_BLOCK", 7)
+    monkeypatch.setattr(cosine, "_ITEMS_PER_BLOCK", 7)
     assert ItemKNN(5).fit(items, splits, 40).scorer(queries)(0, 1).tolist() == whole.tolist()
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from test_evaluation_baselines import ITEMS, SPLITS, checkerboard, one_query
 
-from trainer.evaluation.baselines import ease
 from trainer.evaluation.baselines.base import HALF_LIVES, LearnOnce
 from trainer.evaluation.baselines.ease import EASE
 from trainer.evaluation.baselines.ials import IALS
@@ -15,6 +14,7 @@ from trainer.evaluation.baselines.registry import NAMES, candidates
 from trainer.evaluation.baselines.tfrs_tutorial import TFRSTutorial
 from trainer.evaluation.queries import EvaluationQueries
 from trainer.evaluation.ranking import evaluate
+from trainer.neighbours import ease
 
 TEXTS = ["Dark star, dark night", "Star light", "Quiet garden", ""]
 
@@ -30,7 +30,7 @@ def test_ease_minimizes_its_objective(monkeypatch, rows):
     monkeypatch.setattr(ease, "_ROWS_PER_BLOCK", rows)
     rng = np.random.default_rng(0)
     users = (rng.random((30, 8)) < 0.4).astype(float)
-    weights = ease._weights(users.T @ users, 2.0).astype(float)
+    weights = ease.ease_weights(users.T @ users, 2.0).astype(float)
     assert np.diag(weights).tolist() == [0] * 8
 
     def objective(candidate: np.ndarray) -> float:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import lapack
 
 from trainer.evaluation.baselines.base import (
     HALF_LIVES,
@@ -17,10 +16,7 @@ from trainer.evaluation.baselines.base import (
 )
 from trainer.evaluation.queries import EvaluationQueries
 from trainer.evaluation.ranking import Scorer, Scores
-
-#: Memory is 12 bytes x items x items, 7 GiB here; the inverse takes some minutes on 2 cores.
-MAX_ITEMS = 25_000
-_ROWS_PER_BLOCK = 1024
+from trainer.neighbours.ease import MAX_ITEMS, ease_weights
 
 
 class EASE:
@@ -95,25 +91,6 @@ def _learner(regularization: float) -> LearnOnce[npt.NDArray[np.float32]]:
         train_items: npt.NDArray[np.integer], row_splits: npt.NDArray[np.integer], num_items: int
     ) -> npt.NDArray[np.float32]:
         users = interaction_matrix(train_items, row_splits, num_items)
-        return _weights((users.T @ users).toarray().astype(np.float64), regularization)
+        return ease_weights((users.T @ users).toarray().astype(np.float64), regularization)
 
     return LearnOnce(learn)
-
-
-def _weights(gram: npt.NDArray[np.float64], regularization: float) -> npt.NDArray[np.float32]:
-    """The weights for a Gram matrix X'X, float32 [N, N]; overwrites it."""
-    if not len(gram):
-        return gram.astype(np.float32)
-    np.einsum("ii->i", gram)[:] += regularization
-    # The transpose of a symmetric matrix is in the order of LAPACK, so that it works in place.
-    factor, failed = lapack.dpotrf(gram.T, lower=True, overwrite_a=True)
-    half, failed_too = lapack.dpotri(factor, lower=True, overwrite_c=True)
-    if failed or failed_too:
-        raise ValueError(f"EASE needs a positive regularization, got {regularization}")
-    weights = np.empty(gram.shape, np.float32)
-    for first in range(0, len(gram), _ROWS_PER_BLOCK):
-        rows = slice(first, first + _ROWS_PER_BLOCK)
-        inverse = np.tril(half[rows], first) + np.triu(half[:, rows].T, first + 1)
-        weights[rows] = inverse / -np.diag(half)
-    np.fill_diagonal(weights, 0.0)
-    return weights

@@ -20,10 +20,10 @@ from trainer.evaluation.baselines.base import (
 )
 from trainer.evaluation.queries import EvaluationQueries
 from trainer.evaluation.ranking import Scorer, Scores
+from trainer.neighbours.cosine import cosine_neighbours
 
 #: Up to this catalogue size the similarities are kept as a dense matrix, which multiplies faster (64 MiB).
 _DENSE_ITEMS = 4096
-_ITEMS_PER_BLOCK = 4096
 
 
 class ItemKNN:
@@ -96,32 +96,7 @@ def _learner(neighbours: int, shrinkage: float) -> LearnOnce[SparseRows]:
         train_items: npt.NDArray[np.integer], row_splits: npt.NDArray[np.integer], num_items: int
     ) -> SparseRows:
         users = interaction_matrix(train_items, row_splits, num_items)
-        similarity = _neighbours(users, neighbours, shrinkage)
+        similarity = cosine_neighbours(users, neighbours, shrinkage)
         return similarity.toarray() if num_items <= _DENSE_ITEMS else similarity
 
     return LearnOnce(learn)
-
-
-def _neighbours(users: SparseRows, neighbours: int, shrinkage: float) -> SparseRows:
-    """Similarity of every item to its nearest ones, CSR [N, N], made in blocks of items."""
-    norm = np.sqrt(np.asarray(users.sum(axis=0), np.float32).ravel())
-    items = users.T.tocsr()
-    blocks = []
-    for first in range(0, items.shape[0], _ITEMS_PER_BLOCK):
-        block = (items[first : first + _ITEMS_PER_BLOCK] @ users).tocsr()
-        row = np.repeat(np.arange(block.shape[0]) + first, np.diff(block.indptr))
-        block.data /= norm[row] * norm[block.indices] + np.float32(shrinkage)
-        block.data[row == block.indices] = 0.0
-        blocks.append(_best_of_rows(block, neighbours))
-    return sparse.vstack(blocks, format="csr") if blocks else sparse.csr_matrix(items.shape, dtype=np.float32)
-
-
-def _best_of_rows(matrix: SparseRows, count: int) -> SparseRows:
-    """Keeps the `count` largest positive entries of each row; of equal ones, those with the lower column."""
-    matrix.sort_indices()
-    for first, last in zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True):
-        if last - first > count:
-            order = np.argsort(-matrix.data[first:last], kind="stable")
-            matrix.data[first + order[count:]] = 0.0
-    matrix.eliminate_zeros()
-    return matrix
