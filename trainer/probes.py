@@ -15,6 +15,8 @@ from trainer.sequences import Sequences
 from trainer.signatures import SignatureInputs
 
 Arrays = dict[str, npt.NDArray[Any]]
+_EXPLAINED_EVENTS = 16
+"""Of a request to `explain`, which asks the model about hundreds of parts of its history."""
 _LIST_RULES = (contract.MAX_PER_CATEGORY, contract.ONE_PER_VARIANT, contract.DIVERSITY, contract.EXPLORATION)
 
 
@@ -71,7 +73,7 @@ class Probes:
             return {contract.ITEM_ID: _strings([self._item(row) for row in range(rows)])}
         if signature == "embed_item":
             return self._raw_items(rows)
-        arrays = self._query_side(rows)
+        arrays = self._query_side(rows, _EXPLAINED_EVENTS if signature == "explain" else None)
         if signature in ("recommend", "retrieve"):
             arrays |= self._rules(rows)
         if signature in ("rank", "explain"):
@@ -107,9 +109,11 @@ class Probes:
             contract.SEED: np.arange(rows, dtype=np.int64) * 7919,
         }
 
-    def _query_side(self, rows: int) -> Arrays:
+    def _query_side(self, rows: int, most: int | None = None) -> Arrays:
+        """Inputs of `embed_query`; of a history at most its last `most` events."""
         users = [row % max(1, len(self._sequences)) for row in range(rows)]
         spans = [self._span(user, row) for row, user in enumerate(users)]
+        spans = [(start if most is None else max(start, stop - most), stop) for start, stop in spans]
         width = max([1, *(stop - start for start, stop in spans)])
         arrays: Arrays = {}
         for name, spec in self._inputs.query_side.items():
