@@ -175,25 +175,32 @@ def _stems(text: str) -> set[str]:
 @click.option(
     "--encoder", type=click.Path(exists=True, path_type=Path), required=True, help="A BERT's folder."
 )
-@click.option("--count", default=3, show_default=True, help="Keywords of a text.")
+@click.option(
+    "--count", "counts", multiple=True, default=(1, 3), show_default=True, help="Keywords of a text."
+)
 @click.option("--limit", default=3000, show_default=True, help="Texts of each collection.")
 @click.option("--examples", default=4, show_default=True, help="Texts to print with their keywords.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here, too.")
-def main(data: Path, encoder: Path, count: int, limit: int, examples: int, json_file: Path | None) -> None:
+def main(
+    data: Path, encoder: Path, counts: tuple[int, ...], limit: int, examples: int, json_file: Path | None
+) -> None:
     """Measure keywords against what texts are filed under."""
     console, figures = Console(width=150), {}
-    encoding = Encoding(load_text_encoder(encoder, max_tokens=64, max_characters=512, pooling="mean"))
+    encoding = Encoding(load_text_encoder(str(encoder), max_tokens=64, max_characters=512, pooling="mean"))
     for filed in read_filed(data, limit):
-        table = Table(f"{filed.name}, {len(filed.texts):,} texts", *_COLUMNS)
         shown: dict[str, Lists] = {}
-        for name, keywords in ways(count, encoding).items():
-            began = time.perf_counter()
-            found = keywords(filed.texts)
-            row = measures(filed, found) | {"seconds": time.perf_counter() - began}
-            figures[f"{filed.name}: {name}"] = row
-            shown[name] = found[:examples]
-            table.add_row(name, *(f"{row[c]:.1f}" if c == "seconds" else f"{row[c]:.3f}" for c in _COLUMNS))
-        console.print(table)
+        for count in counts:
+            table = Table(f"{filed.name}, {len(filed.texts):,} texts, {count} keywords", *_COLUMNS)
+            for name, keywords in ways(count, encoding).items():
+                began = time.perf_counter()
+                found = keywords(filed.texts)
+                row = measures(filed, found) | {"seconds": time.perf_counter() - began}
+                figures[f"{filed.name}, {count}: {name}"] = row
+                shown[name] = found[:examples]
+                table.add_row(
+                    name, *(f"{row[c]:.1f}" if c == "seconds" else f"{row[c]:.3f}" for c in _COLUMNS)
+                )
+            console.print(table)
         for place in range(min(examples, len(filed.texts))):
             console.print(f"{filed.texts[place]!r} {filed.labels[place][:3]}", soft_wrap=True)
             for name in ("statistical (tf-idf)", "embedding, diversity 0.3"):
