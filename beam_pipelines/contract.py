@@ -36,6 +36,7 @@ Role = Literal[
     "item_numeric",
     "item_vector",
     "item_keyword",
+    "item_text_variant",
     "user_category",
     "user_numeric",
     "target_start",

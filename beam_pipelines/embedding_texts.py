@@ -36,6 +36,11 @@ class TextVectors(Protocol):
     def of_phrases(self, phrases: Sequence[str]) -> npt.NDArray[np.float32]:
         """float32 [N, E] vectors of phrases, which are not kept."""
 
+    def substituted(
+        self, texts: Sequence[str], share: float, candidates: int, seeds: Sequence[int]
+    ) -> Sequence[str]:
+        """Each text with other words in the place of some, by the encoder's masked language model."""
+
 
 def embed_missing(config: str, split: str, arguments: tuple[str, ...] = ()) -> int:
     """Fills the cache with a pipeline.

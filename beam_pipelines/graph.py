@@ -24,6 +24,7 @@ from beam_pipelines.plan import Plan
 from beam_pipelines.reading import EARLIER, EVERY, ITEMS, LINES, REJECTS, TALLY, ReadTables
 from beam_pipelines.rejects import WriteRejects
 from beam_pipelines.tally import Tally, merge_states
+from beam_pipelines.text_variants.steps import add_text_variants
 from beam_pipelines.writing import Count, Prepare, WriteSequences
 
 BUILD_FOLDER = "_build"
@@ -52,6 +53,7 @@ def build_graph(pipeline: beam.Pipeline, plan: Plan, root: str) -> None:
     )
     items = _join_items(pipeline, plan, read, counted["items"])
     listed, keywords = add_keywords(plan, items["main"])
+    listed = add_text_variants(plan, listed)
     parts = [counted[TALLY], items[TALLY], keywords, prepared[TALLY], filtered, read[TALLY]]
     rejects = [items[REJECTS], prepared[REJECTS], read[REJECTS]]
     reject_tally = _write_rejects(plan, root, rejects, read[LINES])

@@ -12,6 +12,8 @@ from beam_pipelines.settings import FeatureSettings
 
 KEYWORDS = "keywords"
 """The feature that keywords are in."""
+TEXT_VARIANTS = "text_variants"
+"""The feature that other wordings of texts are in."""
 _EVENT_FEATURES: tuple[tuple[str, Literal["string", "float32"], str], ...] = (
     ("event", "string", "Kind of each event."),
     ("value", "float32", "Label of each event: a rating, a quantity or a duration."),
@@ -58,7 +60,10 @@ def vocabulary_specs(settings: FeatureSettings) -> dict[str, CategorySpec]:
 def written_items(settings: FeatureSettings) -> pa.Schema:
     """Columns of the item table as the dataset has it: those of the catalogue, and what was made of them."""
     table = item_table(settings)
-    return table if settings.keywords is None else table.append(pa.field(KEYWORDS, pa.list_(pa.string())))
+    made = {KEYWORDS: settings.keywords, TEXT_VARIANTS: settings.text_variants}
+    for name in (name for name, wanted in made.items() if wanted is not None):
+        table = table.append(pa.field(name, pa.list_(pa.string())))
+    return table
 
 
 def item_table(settings: FeatureSettings) -> pa.Schema:
@@ -115,6 +120,9 @@ def _item_features(settings: FeatureSettings, defaults: dict[str, float]) -> tup
     if items.keywords is not None:
         text, vocabulary = "Phrases of the text that say what the item is about.", vocabulary_file(KEYWORDS)
         features.append(Feature(KEYWORDS, "string", (None,), "item_keyword", text, "", vocabulary))
+    if items.text_variants is not None:
+        text = "Other wordings of the text, for training."
+        features.append(Feature(TEXT_VARIANTS, "string", (None,), "item_text_variant", text, ""))
     return tuple(features)
 
 

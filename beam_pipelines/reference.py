@@ -9,6 +9,7 @@ from pydantic_core import PydanticUndefined
 
 from beam_pipelines import columns, input_settings, settings
 from beam_pipelines.keywords.settings import KeywordSettings
+from beam_pipelines.text_variants.settings import TextVariantSettings
 
 _TABLES: tuple[tuple[str, type[BaseModel], tuple[type[BaseModel], ...]], ...] = (
     ("[fetch]", settings.FetchSettings, ()),
@@ -17,6 +18,7 @@ _TABLES: tuple[tuple[str, type[BaseModel], tuple[type[BaseModel], ...]], ...] = 
     ("[features.events]", settings.EventSettings, (input_settings.TableFiles,)),
     ("[features.items]", settings.ItemSettings, (input_settings.TableFiles,)),
     ("[features.items.keywords]", KeywordSettings, ()),
+    ("[features.items.text_variants]", TextVariantSettings, ()),
     ("[features.users]", settings.UserSettings, (input_settings.TableFiles,)),
     ("[features.filters]", settings.FilterSettings, ()),
     ("[features.split]", settings.SplitSettings, ()),

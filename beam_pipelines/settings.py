@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from beam_pipelines.columns import Categories, Category, Number, Text, Time, Vector
 from beam_pipelines.input_settings import Closed, TableFiles
 from beam_pipelines.keywords.settings import KeywordSettings
+from beam_pipelines.text_variants.settings import TextVariantSettings
 
 Protocol = Literal["leave_last_out", "by_time"]
 RESERVED = (
@@ -110,6 +111,11 @@ class ItemSettings(TableFiles):
         None,
         description="Keywords of the texts, as a feature `keywords`; see below. Without the table: none.",
     )
+    text_variants: TextVariantSettings | None = Field(
+        None,
+        description="Other wordings of the texts of rare items, as a feature `text_variants` that training may read; "
+        "see below. Without the table: none.",
+    )
     duplicates: Literal["reject", "most_common"] = Field(
         "reject",
         description="Several different rows with one id: keep the first in sorted order and reject the "
@@ -124,6 +130,21 @@ class ItemSettings(TableFiles):
     def _keywords_of_what(self) -> ItemSettings:
         if self.keywords is not None and self.text is None:
             raise ValueError("keywords are phrases of `text`, which is not mapped")
+        return self
+
+    @model_validator(mode="after")
+    def _variants_of_what(self) -> ItemSettings:
+        if self.text_variants is None:
+            return self
+        if self.text is None:
+            raise ValueError("text_variants are other wordings of `text`, which is not mapped")
+        mapped = [name for name in ("title", "text") if getattr(self, name) is not None]
+        mapped += [*self.categories, *self.numerics]
+        if unknown := sorted(self.text_variants.columns - set(mapped)):
+            raise ValueError(
+                f"text_variants.templates name {', '.join(unknown)}, which the items do not have; they have "
+                f"{', '.join(mapped)}"
+            )
         return self
 
 
@@ -231,7 +252,9 @@ class FeatureSettings(Closed):
         description="Datasets are written to <output_dir>/<split>/dataset instead of <work_dir>/<split>/dataset; any "
         "file system Beam knows, such as s3://bucket/shop.",
     )
-    seed: int = Field(0, description="Recorded in the dataset; nothing in the pipeline is drawn at random.")
+    seed: int = Field(
+        0, description="Of text variants, and recorded in the dataset; nothing else is drawn at random."
+    )
     shards: int | None = Field(
         None, ge=1, le=100_000, description="Files per split; default: one for 128 MB of events, at least 8."
     )
@@ -261,12 +284,18 @@ class FeatureSettings(Closed):
         """Of the items, if they get any."""
         return self.items.keywords if self.items else None
 
+    @property
+    def text_variants(self) -> TextVariantSettings | None:
+        """Of the items, if they get any."""
+        return self.items.text_variants if self.items else None
+
     @model_validator(mode="after")
     def _names(self) -> FeatureSettings:
         names: list[str] = [*self.events.categories, *self.events.numerics]
         if self.items:
             names += [*self.items.categories, *self.items.numerics, *self.items.vectors]
             names += ["keywords"] if self.items.keywords else []
+            names += ["text_variants"] if self.items.text_variants else []
         if self.users:
             names += [*self.users.categories, *self.users.numerics]
         for name in names:

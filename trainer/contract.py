@@ -43,6 +43,7 @@ ROLES = (
     "item_numeric",
     "item_vector",
     "item_keyword",
+    "item_text_variant",
     "user_category",
     "user_numeric",
     "target_start",

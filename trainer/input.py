@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from trainer.config import TrainConfig
+from trainer.history_augmentation import Histories, HistoryAugmentation, similar_items
 from trainer.keras_compat import tf
 from trainer.preparation import Preparation, event_rows, user_inputs
 from trainer.sequences import Sequences
@@ -51,8 +52,8 @@ def training_batches(
 ) -> Any:
     """Batches of all epochs from `first_epoch` on.
 
-    The order of an epoch depends on the seed and the number of the epoch alone, so a resumed run sees what an
-    uninterrupted one would have seen, and all processes see the same.
+    The order of an epoch and what changes in it depend on the seed and the number of the epoch alone, so a resumed run
+    sees what an uninterrupted one would have seen, and all processes see the same.
 
     Args:
         preparation: Features of users, numbers of event types.
@@ -65,17 +66,23 @@ def training_batches(
     Returns:
         A tf.data.Dataset of what `TwoTowerModel.train_step` takes.
     """
+    augment = _augmentation(preparation, sequences, config)
     columns = _columns(preparation, sequences, config)
     users = user_inputs(preparation, sequences) if config.model.user_features else {}
     positions = tf.constant(windows.positions)
     predicted = tf.constant(windows.predicted & (sequences.items[np.maximum(windows.positions, 0)] >= 0))
     owners = tf.constant(windows.sequence)
 
-    def batch(rows: Any) -> dict[str, Any]:
+    def batch(rows: Any, seed: Any) -> dict[str, Any]:
         real, rows = rows >= 0, tf.maximum(rows, 0)
         places = tf.where(real[:, tf.newaxis], tf.gather(positions, rows), -1)
-        out = {"predicted": tf.gather(predicted, rows) & real[:, tf.newaxis]}
+        histories = Histories(places, tf.gather(predicted, rows) & real[:, tf.newaxis], places)
+        out = {}
+        if augment is not None:
+            histories, out["read"] = augment(histories, columns["items"][0], seed)
+        out["predicted"] = histories.predicted
         for name, (values, padding) in columns.items():
+            places = histories.times if name == "timestamps" else histories.places
             out[name] = tf.where(places >= 0, tf.gather(values, tf.maximum(places, 0)), padding)
         if users:
             out["user"] = {name: tf.gather(value, tf.gather(owners, rows)) for name, value in users.items()}
@@ -94,13 +101,28 @@ def training_batches(
             first = part.worker * part.replicas + index % part.replicas
             start = index // part.replicas * size + first * rows_of_one
             rows = order[start : start + rows_of_one]
-            return batch(tf.ensure_shape(rows, [rows_of_one]) if part.padded else rows)
+            draws = tf.stack([seed[0], (number * steps + index // part.replicas) * size + first])
+            return batch(tf.ensure_shape(rows, [rows_of_one]) if part.padded else rows, draws)
 
         return tf.data.Dataset.range(steps * part.replicas).map(
             element, num_parallel_calls=2, deterministic=True
         )
 
     return tf.data.Dataset.range(first_epoch, config.epochs).flat_map(epoch).prefetch(4)
+
+
+def _augmentation(
+    preparation: Preparation, sequences: Sequences, config: TrainConfig
+) -> HistoryAugmentation | None:
+    settings = config.augmentation
+    if not settings.rate:
+        return None
+    size = len(preparation.catalogue)
+    if "substitute" not in settings.operations:
+        return HistoryAugmentation(settings, np.full((size, 1), -1, np.int32))
+    return HistoryAugmentation(
+        settings, similar_items(sequences.items, sequences.row_splits, size, settings.similar)
+    )
 
 
 def _columns(

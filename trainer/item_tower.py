@@ -8,9 +8,9 @@ from trainer.embedding_table import EmbeddingTable
 from trainer.errors import ConfigError
 from trainer.features import WORDS, FeatureSpecs
 from trainer.fusion import Fusion
+from trainer.item_tower_config import ItemTowerConfig
 from trainer.keras_compat import keras
 from trainer.precision import Dense
-from trainer.train_config import ItemTowerConfig
 from trainer.whitening import Whitening
 from trainer.words import WordVectors
 

@@ -215,8 +215,8 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
 
         Args:
             data: "items" int32 [B, L] catalogue rows, -1 = padding on the right; "predicted" bool [B, L]; "values"
-                float32 [B, L]; "user" what `FeatureLookup` gives, [B, ...]; optionally "timestamps" int64 [B, L] and
-                "events" int32 [B, L].
+                float32 [B, L]; "user" what `FeatureLookup` gives, [B, ...]; optionally "timestamps" int64 [B, L],
+                "events" int32 [B, L] and "read" int32 [B, L], the rows to read instead of "items", -1 = an unknown one.
         """
         tower = self._learning_texts
         with tf.GradientTape() as tape:
@@ -277,11 +277,15 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         return tf.math.l2_normalize(vectors, axis=-1) if cosine else vectors
 
     def _history(self, data: dict[str, Any], vectors: Any, pool: Candidates) -> dict[str, Any]:
-        mask = data["items"] >= 0
-        gathered = tf.gather(vectors, pool.rows_of(tf.maximum(data["items"], 0)))
-        history = {"vectors": gathered * tf.cast(mask, tf.float32)[:, :, tf.newaxis], "mask": mask}
+        read = data.get("read", data["items"])
+        gathered = tf.gather(vectors, pool.rows_of(tf.maximum(read, 0)))
+        history = {
+            "vectors": gathered * tf.cast(read >= 0, tf.float32)[:, :, tf.newaxis],
+            "mask": data["items"] >= 0,
+        }
         return history | {name: data[name] for name in ("timestamps", "events") if name in data}
 
+            also=replicas.gathered(data["read"]) if "read" in data else None,
     @property
     def _learning_texts(self) -> TextTower | None:
         """The text tower if this step teaches it."""
@@ -304,9 +308,10 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         """Inputs of the item tower for catalogue rows, and float32 [Q, E] text vectors of the queries."""
         tower = self._learning_texts
         if tower is None:
-            return _rows(catalogue.inputs, ids), None if asked is None else _view_vectors(
-                targets, asked, catalogue
-            )
+            inputs = _rows(catalogue.inputs, ids)
+            if catalogue.variants is not None:
+                inputs[TEXT] = catalogue.variants.drawn(ids, inputs[TEXT], self._seeds)
+            return inputs, None if asked is None else _view_vectors(targets, asked, catalogue)
         rest = {name: value for name, value in catalogue.inputs.items() if name != TEXT}
         items, text = tower.of_step(ids, targets, asked)
         return _rows(rest, ids) | {TEXT: items}, text

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from trainer.features import FeatureSpecs
 from trainer.long_tail import NO_CORRECTION, TailCorrection
 from trainer.text_modes.rows import TextRows
+from trainer.text_variants import TextVariants
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class CatalogueTables:
         query_views: float32 [N, V, E] vectors of texts that stand for a user's words for the item, by the encoder as
             it came; V may be 0.
         tail: What each item gets in the retrieval loss for being rare or frequent.
+        variants: Other wordings of the items' texts, read now and then in training.
         texts: The texts themselves where their encoder learns; the text vectors of `inputs` are a variable then.
     """
 
@@ -48,6 +50,7 @@ class CatalogueTables:
     scale: Any
     query_views: Any
     tail: TailCorrection = NO_CORRECTION
+    variants: TextVariants | None = None
     texts: TextRows | None = None
 
     def __len__(self) -> int:

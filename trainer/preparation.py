@@ -25,6 +25,7 @@ from trainer.query_views import query_views
 from trainer.sequences import Sequences
 from trainer.text_cache import TextVectorCache
 from trainer.text_modes.rows import TextRows
+from trainer.text_variants import TextVariants, variant_texts
 from trainer.words import WordSpec
 
 
@@ -104,13 +105,15 @@ def catalogue_tables(
     width = preparation.spec.text_width
     texts = item_texts(preparation)
     views = text_views(preparation.dataset, catalogue, texts, config) if width else []
-    flat = [*texts, *(text for view in views for text in view)] if width else []
+    variants = variant_texts(preparation.dataset, catalogue, config.model.item.text_variants)
+    flat = [text for each in (texts, *views, *variants) for text in each] if width else []
     vectors = (
         cache.vectors(flat, progress)
         if cache is not None and flat
         else np.zeros((len(flat), width), np.float32)
     )
-    stacked = vectors.reshape(-1, len(catalogue), width) if width else vectors
+    known = len(catalogue) * (1 + len(views))
+    stacked = vectors[:known].reshape(-1, len(catalogue), width) if width else vectors
     learns = bool(width) and config.text.mode != "frozen"
     inputs = preparation.item_lookup(raw_items(preparation))
     inputs[ID] = tf.constant(
@@ -129,6 +132,9 @@ def catalogue_tables(
         query_views=tf.constant(np.moveaxis(stacked[1:], 0, 1))
         if len(views)
         else tf.zeros([len(catalogue), 0, width]),
+        variants=TextVariants.of(config.model.item.text_variants, variants, vectors[known:])
+        if variants and width
+        else None,
         tail=TailCorrection.of(catalogue.counts, config.long_tail),
         texts=TextRows.of(texts if config.model.item.text else [""] * len(texts), views) if learns else None,
     )

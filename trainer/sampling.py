@@ -62,6 +62,7 @@ def candidate_set(
     popular: int = 0,
     fixed: bool = False,
     size: int | None = None,
+    also: Any = None,
 ) -> Candidates:
     """The batch's own items and drawn ones, or the whole catalogue if it is no larger than `uniform`.
 
@@ -72,6 +73,7 @@ def candidate_set(
         uniform: How many items to draw with equal probability.
         popular: How many to draw in proportion to `share`.
         fixed: Give shapes that do not depend on the data, as XLA needs them: an item may stand in `ids` repeatedly.
+        also: int32 [B, L] further rows of the batch that must be among `ids`, -1 = none; not counted as its own items.
         size: Only the first so many rows of the catalogue take part, those of `items` among them; None = all N.
     """
     size = int(share.shape[0]) if size is None else size
@@ -81,7 +83,8 @@ def candidate_set(
         negatives = tf.concat([everything, *drawn], axis=0)
         return Candidates(everything, negatives, 1.0, popular, own_draws=0.0, complete=True)
     drawn = [keras.random.randint((uniform,), 0, size, dtype="int32", seed=seeds), *drawn]
-    ids, once = _fixed_set(items, drawn, size) if fixed else (_distinct(items, drawn), None)
+    present = items if also is None else tf.concat([items, also], axis=1)
+    ids, once = _fixed_set(present, drawn, size) if fixed else (_distinct(present, drawn), None)
     count = tf.cast(tf.math.count_nonzero(items >= 0), tf.float32)
     return Candidates(
         ids, tf.concat(drawn, axis=0), uniform / size, popular, count, complete=False, once=once

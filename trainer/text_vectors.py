@@ -13,9 +13,11 @@ from trainer.catalogue import load_catalogue
 from trainer.config import ProjectConfig, load_config
 from trainer.dataset import DatasetDirectory
 from trainer.errors import TrainerError
+from trainer.masked_language import MaskedLanguageModel
 from trainer.preparation import text_views
 from trainer.text_cache import TextVectorCache
 from trainer.text_encoder import TextEncoder, load_text_encoder
+from trainer.text_variants import variant_texts
 
 
 class TextVectors:
@@ -51,7 +53,9 @@ class TextVectors:
             catalogue = load_catalogue(dataset)
             texts = [str(text) for text in catalogue.columns[feature.name]]
             views = text_views(dataset, catalogue, texts, config)
-            return self._cache.missing([*texts, *(text for view in views for text in view)])
+            variants = variant_texts(dataset, catalogue, config.model.item.text_variants)
+            lists = [texts, *views, *variants]
+            return self._cache.missing([text for each in lists for text in each])
         except TrainerError as error:
             raise click.ClickException(str(error)) from None
 
@@ -62,6 +66,12 @@ class TextVectors:
     def of_phrases(self, phrases: Sequence[str]) -> npt.NDArray[np.float32]:
         """float32 [N, E] of phrases that no training asks for, so that they are not kept."""
         return self._encoder.encode_all(phrases, self._project.train.text.batch_size)
+
+    def substituted(
+        self, texts: Sequence[str], share: float, candidates: int, seeds: Sequence[int]
+    ) -> list[str]:
+        """Each text with other words in the place of some; see `trainer/masked_language.py`."""
+        return self._language.substituted(texts, share, candidates, seeds)
 
     def add(self, texts: Sequence[str]) -> None:
         """Encodes some of the missing texts and keeps their vectors."""
@@ -77,6 +87,13 @@ class TextVectors:
                 max_characters=text.max_characters,
                 pooling=text.pooling,
             )
+        except TrainerError as error:
+            raise click.ClickException(str(error)) from None
+
+    @cached_property
+    def _language(self) -> MaskedLanguageModel:
+        try:
+            return MaskedLanguageModel.of(self._encoder, self._project.encoder())
         except TrainerError as error:
             raise click.ClickException(str(error)) from None
 

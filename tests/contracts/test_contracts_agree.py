@@ -61,7 +61,7 @@ def test_split_protocols_are_the_same() -> None:
 def _every_role() -> dataset_contract.Schema:
     """A schema in which each role, dtype and kind of shape occurs."""
     shapes: dict[str, tuple[int | None, ...]] = {
-        "item_category": (None,), "item_keyword": (None,), "item_vector": (3,),
+        "item_category": (None,), "item_keyword": (None,), "item_text_variant": (None,), "item_vector": (3,),
     }  # fmt: skip
     dtypes = {"timestamp": "int64", "target_start": "int64", "value": "float32", "weight": "float32"}
 

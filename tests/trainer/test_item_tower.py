@@ -9,8 +9,8 @@ from trainer.errors import ConfigError
 from trainer.features import CategorySpec, FeatureSpecs, NumericSpec
 from trainer.fusion import Fusion
 from trainer.item_tower import FeatureVectors, ItemTower
+from trainer.item_tower_config import ItemTowerConfig
 from trainer.keras_compat import keras, tf
-from trainer.train_config import ItemTowerConfig
 from trainer.words import WordSpec
 
 RNG = np.random.default_rng(0)

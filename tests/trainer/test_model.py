@@ -314,3 +314,18 @@ def test_items_without_events_need_not_be_negatives(softmax, negatives):
     slopes = np.abs(tf.convert_to_tensor(tape.gradient(loss, text)).numpy()).max(axis=1)
     assert (slopes[:6] > 0).all()
     assert (slopes[6:] > 0).all() == negatives
+
+
+def test_what_is_read_may_differ_from_what_is_predicted(model):
+    """Masked events are unknown, substitutes are read in their place, and targets stay what they were."""
+    read = ITEMS.copy()
+    read[0, 1], read[0, 2] = -1, 5
+    after = only(0, 4)
+    before = floats(model.losses_of(batch(predicted=after)))["retrieval_loss"]
+    came = floats(model.losses_of(batch(predicted=after) | {"read": tf.constant(read)}))["retrieval_loss"]
+    assert abs(came - before) > 1e-4
+    first = only(0, 1)
+    same = floats(model.losses_of(batch(predicted=first)))["retrieval_loss"]
+    assert floats(model.losses_of(batch(predicted=first) | {"read": tf.constant(read)}))[
+        "retrieval_loss"
+    ] == pytest.approx(same, rel=1e-5)

@@ -18,6 +18,16 @@ OPTIONS = """
 words = 50
 whiten_text = true
 fusion = "add"
+id_dropout_events = 5
+missing_id = "generated"
+
+[train.long_tail]
+cold_negatives = false
+logit_adjustment = 0.3
+effective_numbers = 0.9
+
+[train.augmentation]
+rate = 0.5
 
 [train.retrieval]
 softmax = "distinct"

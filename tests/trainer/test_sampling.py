@@ -72,6 +72,15 @@ def test_only_the_first_rows_of_the_catalogue_may_take_part(seeds, uniform, fixe
     assert pool.ids.numpy()[rows[rows >= 0]].tolist() == items.numpy()[items.numpy() >= 0].tolist()
 
 
+@pytest.mark.parametrize("fixed", [False, True])
+def test_items_that_are_only_read_take_part_without_being_counted(seeds, fixed):
+    read = tf.constant([[7, 55, -1], [66, 90, 4]])
+    pool = candidate_set(tf.constant(ITEMS), flat(100), seeds, uniform=0, fixed=fixed, also=read)
+    ids = pool.ids.numpy() if pool.once is None else pool.ids.numpy()[pool.once.numpy()]
+    assert ids.tolist() == [2, 4, 7, 55, 66, 90]
+    assert float(pool.own_draws) == 5
+
+
 def test_popular_items_are_drawn_as_often_as_they_occur(seeds):
     share = tf.constant([0.5, 0.3, 0.2, 0.0])
     pool = candidate_set(tf.constant([[3]]), share, seeds, uniform=2, popular=10_000)

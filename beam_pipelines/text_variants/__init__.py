@@ -1,0 +1,1 @@
+"""Other wordings of the texts of rare items, from which a model learns more than their few events teach it."""
