@@ -256,6 +256,7 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
             popular=0 if settings.softmax == "full" else settings.popularity_negatives,
             fixed=self.config.fixed_shapes,
             size=taking_part,
+            also=replicas.gathered(data["read"]) if "read" in data else None,
         )
         asked = self._asked(targets, catalogue)
         inputs, text = self._inputs(pool.ids, targets, asked, catalogue)
@@ -285,7 +286,6 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         }
         return history | {name: data[name] for name in ("timestamps", "events") if name in data}
 
-            also=replicas.gathered(data["read"]) if "read" in data else None,
     @property
     def _learning_texts(self) -> TextTower | None:
         """The text tower if this step teaches it."""

@@ -244,6 +244,7 @@ class TrainConfig(Closed):
     retrieval: RetrievalConfig = RetrievalConfig()
     ranking: RankingConfig = RankingConfig()
     long_tail: LongTailConfig = LongTailConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
 
     @property
     def fixed_shapes(self) -> bool:
@@ -254,7 +255,6 @@ class TrainConfig(Closed):
     def _steps_can_be_compiled(self) -> TrainConfig:
         if not self.fixed_shapes:
             return self
-    augmentation: AugmentationConfig = AugmentationConfig()
         changing = {
             "model.history.skip_padding": self.model.history.skip_padding,
             "model.item.words": self.model.item.words,
@@ -284,6 +284,10 @@ class TrainConfig(Closed):
             raise ValueError("a text.mode in which BERT learns needs distribution = 'one_device'")
         if self.text.mode != "frozen" and self.precision == "mixed_float16":
             raise ValueError("a text.mode in which BERT learns needs precision 'float32' or 'mixed_bfloat16'")
+        if self.text.mode != "frozen" and self.model.item.text_variants:
+            raise ValueError(
+                'model.item.text_variants are vectors made beforehand and need text.mode = "frozen"'
+            )
         return self
 
     @model_validator(mode="after")
@@ -294,10 +298,6 @@ class TrainConfig(Closed):
             )
         if self.text.unfreeze_after >= self.epochs:
             raise ValueError(
-        if self.text.mode != "frozen" and self.model.item.text_variants:
-            raise ValueError(
-                'model.item.text_variants are vectors made beforehand and need text.mode = "frozen"'
-            )
                 f"text.unfreeze_after = {self.text.unfreeze_after} must be below epochs = {self.epochs}, "
                 "or BERT never learns"
             )
