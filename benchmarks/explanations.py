@@ -191,10 +191,12 @@ def draw(result: dict[str, Any], file: Path, command: str) -> None:
     import matplotlib as mpl
 
     mpl.use("agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     figure, both = pyplot.subplots(1, 2, figsize=(11, 4.2), sharey=True)
     for axes, title, at in zip(both, ("deletion", "insertion"), (0, 1), strict=True):
+        axes.set_prop_cycle(color=mpl.colormaps["tab20"].colors)  # more colours than there are lines
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
         for name, pair in result["curves"].items():
             axes.plot(pair[at], label=name, linewidth=2.5 if name.startswith("explain (8") else 1)
         axes.set(title=title, xlabel="events", ylabel="score" if at == 0 else "")
@@ -261,7 +263,7 @@ def main(
         draw(
             result,
             output,
-            f"python benchmarks/explanations.py {config_file} --users {users} --events {events}",
+            f"python benchmarks/explanations.py {config_file} --users {users} --events {events} --reference {orders}",
         )
         console.print(f"Wrote {output}")
     if json_file is not None:
