@@ -25,9 +25,10 @@ these they they're they've thing things this those though through thus to togeth
 unto up upon us use used using very via want wants was wasn't way we we'd we'll we're we've well were weren't what
 what's when where whether which while who who's whom whose why will with within without won't would wouldn't yes yet
 you you'd you'll you're you've your yours yourself
+da de del della der des di du el en et il l la las le les lo los un una und une van von y
 """
 STOP_WORDS = frozenset(_FUNCTION_WORDS.split())
-"""Function words of English, and verbs that say little."""
+"""Function words of English, verbs that say little, and articles that names bring along from other languages."""
 
 
 def phrases(text: str, max_words: int, stop_words: Collection[str] = STOP_WORDS) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -37,6 +37,7 @@ def keywords_of(
     settings: KeywordSettings,
     frequencies: DocumentFrequencies,
     encoding: TextEncoding | None = None,
+    known: Sequence[Collection[str]] | None = None,
 ) -> list[list[str]]:
     """Keywords of each text, the best first.
 
@@ -45,19 +46,26 @@ def keywords_of(
         settings: How many of what kind.
         frequencies: Of the phrases of all items' texts.
         encoding: Of the method embedding.
+        known: Of each text words that are said elsewhere; a phrase of nothing else is no keyword.
     """
     found: list[list[str]] = []
     for start in range(0, len(texts), _TEXTS):
         part = texts[start : start + _TEXTS]
+        said = known[start : start + _TEXTS] if known is not None else [()] * len(part)
         ranked = [
-            by_tf_idf(candidates_of(text, settings), frequencies, settings.min_items, settings.max_share)
-            for text in part
+            by_tf_idf(_new(text, words, settings), frequencies, settings.min_items, settings.max_share)
+            for text, words in zip(part, said, strict=True)
         ]
         if encoding is None:
             found += [without_overlap(one, settings.count) for one in ranked]
         else:
             found += _by_encoding(part, [one[: settings.candidates] for one in ranked], settings, encoding)
     return found
+
+
+def _new(text: str, known: Collection[str], settings: KeywordSettings) -> list[str]:
+    candidates = candidates_of(text, settings)
+    return [phrase for phrase in candidates if not set(phrase.split()) <= set(known)] if known else candidates
 
 
 def _by_encoding(

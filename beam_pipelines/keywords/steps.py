@@ -9,6 +9,7 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_pipelines.keywords.candidates import phrases
 from beam_pipelines.keywords.extraction import TextEncoding, candidates_of, keywords_of
 from beam_pipelines.keywords.frequencies import DocumentFrequencies, State, merge_states
 from beam_pipelines.keywords.settings import KeywordSettings
@@ -42,7 +43,7 @@ def add_keywords(plan: Plan, items: Any) -> tuple[Any, Any]:
         | "Keep items apart" >> beam.Reshuffle()  # a step must not be fused with what makes its side input
         | "Add keywords"
         >> beam.ParDo(
-            AddKeywords(settings, plan.config, plan.protocol),
+            AddKeywords(settings, _categories(plan), plan.config, plan.protocol),
             frequencies=beam.pvalue.AsSingleton(frequencies),
         ).with_outputs(TALLY, main="main")
     )
@@ -54,12 +55,15 @@ class AddKeywords(beam.DoFn):  # type: ignore[misc] # Beam is untyped
 
     Args:
         settings: of the keywords.
+        categories: columns of categories; what they say already is no keyword.
         config: path of the configuration file, which names the text encoder.
         split: protocol of the build.
     """
 
-    def __init__(self, settings: KeywordSettings, config: str, split: str) -> None:
-        self._settings = settings
+    def __init__(
+        self, settings: KeywordSettings, categories: tuple[str, ...], config: str, split: str
+    ) -> None:
+        self._settings, self._categories = settings, categories
         self._config, self._split = config, split
         self._encoding: TextEncoding | None = None
 
@@ -73,8 +77,9 @@ class AddKeywords(beam.DoFn):  # type: ignore[misc] # Beam is untyped
     def process(self, element: tuple[int, bytes], frequencies: State) -> Iterator[Any]:
         """Adds to one partition."""
         partition, data = element
-        items, known = from_bytes(data), DocumentFrequencies.from_state(frequencies)
-        keywords = keywords_of(_texts(items), self._settings, known, self._encoding)
+        items, counted = from_bytes(data), DocumentFrequencies.from_state(frequencies)
+        said = _words(items, self._categories) if self._categories else None
+        keywords = keywords_of(_texts(items), self._settings, counted, self._encoding, said)
         column = pa.array(keywords, pa.list_(pa.string()))
         items = items.append_column(KEYWORDS, column)
         yield beam.pvalue.TaggedOutput(TALLY, _tally(items).to_state())
@@ -84,6 +89,19 @@ class AddKeywords(beam.DoFn):  # type: ignore[misc] # Beam is untyped
 def _count(element: tuple[int, bytes], settings: KeywordSettings) -> State:
     texts = _texts(from_bytes(element[1]))
     return DocumentFrequencies.counted(candidates_of(text, settings) for text in texts).to_state()
+
+
+def _categories(plan: Plan) -> tuple[str, ...]:
+    return tuple(plan.settings.items.categories) if plan.settings.items else ()
+
+
+def _words(items: pa.Table, categories: tuple[str, ...]) -> list[set[str]]:
+    """The words of each item's categories."""
+    columns = [items[name].to_pylist() for name in categories]
+    return [
+        {word for values in row for value in values or () for word in phrases(value, 1, ())}
+        for row in zip(*columns, strict=True)
+    ]
 
 
 def _texts(items: pa.Table) -> list[str]:

@@ -179,6 +179,18 @@ def test_a_dataset_has_the_keywords_of_its_items(workshop: Any) -> None:
     assert not dataset.damaged()
 
 
+def test_what_the_categories_say_is_no_keyword(workshop: Any) -> None:
+    items = "i1\tOne\tsad film drama war\tDrama War\ni2\tTwo\tsad film, drama comedy\tDrama Comedy\n"
+    workshop.write(
+        "events.csv", "user,item,time\n" + "\n".join(f"u{u},i{u % 2 + 1},{u}" for u in range(6)) + "\n"
+    )
+    workshop.write("items.tsv", "item\tname\ttext\ttags\n" + items)
+    dataset = workshop.build(TABLES + "max_share = 1\nmin_items = 1\n")
+    # "drama war" is said by the categories; "film drama" is not, since "film" is in none of them.
+    found = {item["item_id"]: item["keywords"] for item in dataset.items()}
+    assert found == {"i1": ["film drama", "sad"], "i2": ["sad", "film"]}
+
+
 def test_without_the_table_there_is_no_such_feature(workshop: Any) -> None:
     events = TABLES.replace("[features.items.keywords]\n", "")
     build(workshop)
