@@ -6,13 +6,16 @@ A version of the model is written whose catalogue has been filled up to --items 
 vectors; what an index costs depends on its size and not on what is in it). Then --new items with texts are added by
 the command's own code, first as changes and then as the whole catalogue, and each stage is timed: loading the old
 version, reading and comparing the items, embedding with the model's text tower, rewriting variables and files, and
-checking (lint, bits of what stayed, a fresh process that answers). Everything lies in a temporary folder.
+checking (lint, bits of what stayed, a fresh process that answers). Everything lies in a temporary folder, unless
+--keep names another; with --prepare the large version is only written there, so that nothing but the refresh is
+measured the next time.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import resource
 import shutil
@@ -36,7 +39,7 @@ from trainer.refresh.index_values import Rows, float_vectors, rewritten
 from trainer.refresh.items_file import Item, is_list
 from trainer.refresh.refresh import RefreshOptions, refresh
 from trainer.run import write_json
-from trainer.versions import newest_version
+from trainer.versions import newest_version, versions
 
 _WORDS = (
     "a",
@@ -112,6 +115,25 @@ def processor_seconds() -> float:
     return sum(part.ru_utime + part.ru_stime for part in used)
 
 
+def invented(first: str, count: int, inputs: dict, seed: int) -> list[dict]:
+    words = random.Random(seed)
+    return [described(f"{first}{number}", inputs, words) for number in range(count)]
+
+
+def written(file: Path, *parts: list[dict]) -> Path:
+    file.write_text("".join(json.dumps(row) + "\n" for rows in parts for row in rows))
+    return file
+
+
+def prepare(source: Path, model: Path, items: int, inputs: dict) -> None:
+    """A folder of versions with one whose catalogue is filled up; one that is there already is taken."""
+    if not (model / "1").exists():
+        fill_up(source, model / "unfinished", invented("m", items, inputs, 0), inputs)
+        (model / "unfinished").rename(model / "1")
+    for number in versions(model)[1:]:
+        shutil.rmtree(model / str(number))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -120,25 +142,26 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--new", type=int, default=1000)
     parser.add_argument("--whole", action="store_true", help="Also refresh with the whole catalogue.")
+    parser.add_argument("--keep", type=Path, help="Keep the large catalogue there and take it the next time.")
+    parser.add_argument("--prepare", action="store_true", help="Only write it.")
     arguments = parser.parse_args()
     source = newest_version(arguments.model)
     if source is None:
         raise SystemExit(f"{arguments.model} holds no version. Run `twotower export` first.")
-    console, words = Console(width=160), random.Random(0)
-    inputs = EmbedItem(source).inputs
+    console, inputs = Console(width=160), EmbedItem(source).inputs
     with tempfile.TemporaryDirectory() as scratch:
-        model = Path(scratch) / "model"
-        rows = [described(f"m{number}", inputs, words) for number in range(arguments.items)]
-        fill_up(source, model / "1", rows, inputs)
-        new = [described(f"n{number}", inputs, words) for number in range(arguments.new)]
-        changes = Path(scratch) / "new.jsonl"
-        changes.write_text("".join(json.dumps(row) + "\n" for row in new))
+        model = (arguments.keep or Path(scratch)) / "model"
+        prepare(source, model, arguments.items, inputs)
+        if arguments.prepare:
+            return
+        new = invented("n", arguments.new, inputs, 1)
+        file = written(Path(scratch) / "items.jsonl", new)
+        print(f"load {', '.join(f'{value:.1f}' for value in os.getloadavg())}", flush=True)
         with timed(f"{arguments.new:,} changes"):
-            refresh(model, changes, RefreshOptions(only_changes=True), console)
+            refresh(model, file, RefreshOptions(only_changes=True), console)
         if arguments.whole:
-            file = Path(scratch) / "catalogue.jsonl"
-            more = [described(f"w{number}", inputs, words) for number in range(arguments.new)]
-            file.write_text("".join(json.dumps(row) + "\n" for row in [*rows, *new, *more]))
+            more = invented("w", arguments.new, inputs, 2)
+            written(file, invented("m", arguments.items, inputs, 0), new, more)
             with timed(f"the whole catalogue with {arguments.new:,} new items"):
                 refresh(model, file, RefreshOptions(), console)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

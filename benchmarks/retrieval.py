@@ -17,6 +17,7 @@ from memory, by all cores.
 from __future__ import annotations
 
 import json
+import math
 import os
 import resource
 import statistics
@@ -50,6 +51,12 @@ class Contender:
         self.name, self.target, self.setting, self.found = system.name, target, setting, found
         self.search = search
         self.times: dict[int, list[float]] = {}
+
+    @property
+    def shown_setting(self) -> str:
+        """Partitions, with their reach if it can be chosen, or the width of a walk through a graph."""
+        parts = self.setting if isinstance(self.setting, list) else [self.setting]
+        return "" if self.setting is None else ", ".join(f"{part:g}" for part in parts)
 
 
 def recall_of(search: Search, queries: Vectors, truth: npt.NDArray[Any]) -> float:
@@ -178,32 +185,43 @@ def floor_ms(vectors: Vectors, rounds: int) -> float:
     return min(taken)
 
 
-def spread(values: list[float], digits: int) -> str:
-    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+def spread(values: list[float]) -> str:
+    """Median, least and most, with three digits."""
+    middle = statistics.median(values)
+    digits = max(0, 2 - int(math.log10(max(middle, 1))))
+    return f"{middle:.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
 
 
-def report(contenders: list[Contender], batch: int, floor: float) -> list[dict[str, Any]]:
+def ratios_of(contender: Contender, base: Contender | None, batch: int) -> list[float]:
+    """How many times as fast as the base, round by round; none without a base."""
+    if base is None:
+        return []
+    return [b / t for b, t in zip(base.times[batch], contender.times[batch], strict=True)]
+
+
+def report(contenders: list[Contender], batches: tuple[int, ...], floor: float) -> list[dict[str, Any]]:
     """Prints one table and returns its rows."""
     base = next((c for c in contenders if c.name == BASE), None)
-    print("\n| search | setting | recall | ms | x |\n|---|---|---|---|---|")
+    heads = " | ".join(f"{batch} at once, ms | x" for batch in batches)
+    print(f"\n| search | setting | recall | {heads} |\n|---|---|---|{'---|---|' * len(batches)}")
     rows = []
     for contender in contenders:
-        times = contender.times[batch]
-        ratios = [b / t for b, t in zip(base.times[batch], times, strict=True)] if base else []
-        setting = "" if contender.setting is None else str(contender.setting)
-        x = spread(ratios, 2) if ratios else ""
-        print(f"| {contender.name} | {setting} | {contender.found:.3f} | {spread(times, 2)} | {x} |")
+        ratios = {batch: ratios_of(contender, base, batch) for batch in batches}
+        cells = [contender.name, contender.shown_setting, f"{contender.found:.3f}"]
+        for batch in batches:
+            cells += [spread(contender.times[batch]), spread(ratios[batch]) if base else ""]
+        print(f"| {' | '.join(cells)} |")
         rows.append(
             {
                 "search": contender.name,
                 "target": contender.target,
                 "setting": contender.setting,
                 "recall": contender.found,
-                "ms": times,
+                "ms": contender.times,
                 "ratios": ratios,
             }
         )
-    print(f"| floor: reading the vectors | | | {floor:.2f} | |", flush=True)
+    print(f"\nReading the vectors once takes {floor:.2f} ms.", flush=True)
     return rows
 
 
@@ -264,18 +282,15 @@ def main(
                 print(f"{system.name}: tuned in {time.perf_counter() - began:.1f} s", flush=True)
             for batch in batches:
                 measure(contenders, queries, batch, rounds, seconds)
-                load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-                print(
-                    f"\nTop {K} of {count:,} x {width}, batch {batch}: {made_of}; {rounds} rounds, {os.cpu_count()} "
-                    f"cores, load {load}"
-                )
-                rows = report(contenders, batch, floor)
-                results.append(
-                    {"items": count, "dims": width, "batch": batch, "floor_ms": floor, "rows": rows}
-                )
-                if json_file is not None:
-                    json_file.parent.mkdir(parents=True, exist_ok=True)
-                    json_file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+            load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+            print(
+                f"\nTop {K} of {count:,} x {width}: {made_of}; {rounds} rounds, {os.cpu_count()} cores, load {load}"
+            )
+            rows = report(contenders, batches, floor)
+            results.append({"items": count, "dims": width, "floor_ms": floor, "rows": rows})
+            if json_file is not None:
+                json_file.parent.mkdir(parents=True, exist_ok=True)
+                json_file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"\nPeak memory {peak:.2f} GiB.")
 

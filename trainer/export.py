@@ -265,8 +265,11 @@ def _verify(
         bench, config.export.k, _max_history(config), vectors, made.variants, explains=config.export
     )
 
-    def agreement(where: str, signature: str, expected: Arrays, came: Arrays) -> None:
-        check_agreement(where, expected, came, config.export.index.min_recall, scores=signature == "retrieve")
+    def agreement(
+        where: str, signature: str, expected: Arrays, came: Arrays, counted: npt.NDArray[np.bool_]
+    ) -> None:
+        least = config.export.index.min_recall
+        check_agreement(where, expected, came, least, counted, scores=signature == "retrieve")
 
     check_lists = None if search.finder is None else agreement
     item_ids = bench.preparation.catalogue.item_ids

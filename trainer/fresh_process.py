@@ -48,7 +48,13 @@ class FreshProcess:
         self._said.close()
 
     def ask(
-        self, folder: Path, requests: Path, scratch: Path, routes: Sequence[str] = stranger.ROUTES
+        self,
+        folder: Path,
+        requests: Path,
+        scratch: Path,
+        routes: Sequence[str] = stranger.ROUTES,
+        *,
+        optimize: bool = True,
     ) -> Arrays:
         """Answers of a saved model; can be asked once.
 
@@ -57,6 +63,7 @@ class FreshProcess:
             requests: A file of requests, as warm-up files are.
             scratch: A folder for the answers.
             routes: The ways to load the model.
+            optimize: See `trainer.stranger.main`.
 
         Returns:
             By `route/number of the request/output`.
@@ -66,7 +73,8 @@ class FreshProcess:
         """
         answers = scratch / "answers.npz"
         arguments = [str(folder), str(requests), str(answers), *op_modules(folder)]
-        self._process.communicate(json.dumps({"arguments": arguments, "routes": list(routes)}))
+        options = {"routes": list(routes), "optimize": optimize}
+        self._process.communicate(json.dumps({"arguments": arguments, "options": options}))
         if self._process.returncode != 0:
             self._said.seek(0)
             raise ExportError(

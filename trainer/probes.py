@@ -176,6 +176,16 @@ def neutral(name: str, rows: int) -> npt.NDArray[Any]:
     )
 
 
+def asks_no_list_rule(arrays: Arrays) -> npt.NDArray[np.bool_]:
+    """Bool [B] rows of a request that ask for no rule by which one item of a list decides about another."""
+    rows = len(next(iter(arrays.values())))
+    plain = np.ones(rows, np.bool_)
+    for name in set(_LIST_RULES) & set(arrays):
+        _, (nothing,) = NEUTRAL[name]
+        plain &= np.isnan(arrays[name]) if np.isnan(nothing) else arrays[name] == nothing
+    return plain
+
+
 def _strings(values: Any) -> npt.NDArray[Any]:
     """Object array of bytes: what a tensor of dtype string is made of."""
     encode = np.frompyfunc(lambda value: value.encode("utf-8") if isinstance(value, str) else value, 1, 1)

@@ -3,7 +3,7 @@
 Run as a program in a process of its own: it imports TensorFlow and TF.Text, and nothing of ours.
 
     python stranger.py SAVED_MODEL REQUESTS ANSWERS.npz [OP_MODULE ...]
-    python stranger.py -    # imports TensorFlow, then reads {"arguments": [...], "routes": [...]} from standard input
+    python stranger.py -    # imports TensorFlow, then reads the arguments of `main` as JSON from standard input
 
 The file holds requests as a model's warm-up file does. They are answered twice: by `tf.saved_model.load`, as other
 TensorFlow code does it ("code"), and in a TF1 session, as TensorFlow Serving does it ("server"); the two restore
@@ -19,9 +19,13 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 Answer = Callable[[str, dict[str, Any]], dict[str, Any]]
+Request = tuple[int, str, dict[str, Any]]
+"""Its number in the file, its signature, its inputs."""
 
 
 ROUTES = ("code", "server")
@@ -29,9 +33,24 @@ WAIT = "-"
 
 
 def main(
-    saved_model: str, requests: str, answers: str, *op_modules: str, routes: Sequence[str] = ROUTES
+    saved_model: str,
+    requests: str,
+    answers: str,
+    *op_modules: str,
+    routes: Sequence[str] = ROUTES,
+    optimize: bool = True,
 ) -> None:
-    """Answers every record of `requests` with the signature that it names; `op_modules` register custom ops."""
+    """Answers every record of `requests` with the signature that it names.
+
+    Args:
+        saved_model: Its folder.
+        requests: A file of requests.
+        answers: Where to write.
+        op_modules: Register custom ops.
+        routes: The ways to load it.
+        optimize: Whether the server's session optimizes graphs before it runs them, which takes most of the time where
+            each signature is asked once or twice.
+    """
     _import_tensorflow()
     import numpy as np
 
@@ -39,19 +58,32 @@ def main(
         importlib.import_module(module)
     found: dict[str, Any] = {}
     for route in routes:
-        answer = _as_code(saved_model) if route == "code" else _as_server(saved_model)
+        answer = _as_code(saved_model) if route == "code" else _as_server(saved_model, optimize)
+        asked: dict[str, list[Request]] = {}
         for number, (signature, inputs) in enumerate(_records(requests)):
-            if route not in routes_of(signature):
-                continue
-            try:
-                outputs = answer(signature, inputs)
-            except Exception:
-                shapes = {name: array.shape for name, array in inputs.items()}
-                print(f"Request {number} failed ({route}: {signature}, {shapes}).", file=sys.stderr)
-                raise
-            for name, array in outputs.items():
-                found[f"{route}/{number}/{name}"] = array.astype("S") if array.dtype == object else array
+            if route in routes_of(signature):
+                asked.setdefault(signature, []).append((number, signature, inputs))
+        # A session prepares the graphs of several signatures at once, but each only once.
+        with ThreadPoolExecutor(1 if route == "code" else os.cpu_count()) as pool:
+            for answered in pool.map(partial(_answers, route, answer), asked.values()):
+                for number, outputs in answered:
+                    for name, array in outputs.items():
+                        stored = array.astype("S") if array.dtype == object else array
+                        found[f"{route}/{number}/{name}"] = stored
     np.savez(answers, **found)
+
+
+def _answers(route: str, answer: Answer, asked: Sequence[Request]) -> list[tuple[int, dict[str, Any]]]:
+    """By number of a request its answer; says which one it was that failed."""
+    answered = []
+    for number, signature, inputs in asked:
+        try:
+            answered.append((number, answer(signature, inputs)))
+        except Exception:
+            shapes = {name: array.shape for name, array in inputs.items()}
+            print(f"Request {number} failed ({route}: {signature}, {shapes}).", file=sys.stderr)
+            raise
+    return answered
 
 
 def routes_of(signature: str) -> tuple[str, ...]:
@@ -83,10 +115,12 @@ def _as_code(saved_model: str) -> Answer:
     return answer
 
 
-def _as_server(saved_model: str) -> Answer:
+def _as_server(saved_model: str, optimize: bool) -> Answer:
     import tensorflow as tf
 
-    session = tf.compat.v1.Session(graph=tf.Graph())
+    config = tf.compat.v1.ConfigProto()
+    config.graph_options.rewrite_options.disable_meta_optimizer = not optimize
+    session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
     with session.graph.as_default():
         signatures = tf.compat.v1.saved_model.load(session, ["serve"], saved_model).signature_def
 
@@ -112,7 +146,7 @@ def _wait() -> None:
     said = sys.stdin.read()
     if said:
         question = json.loads(said)
-        main(*question["arguments"], routes=question["routes"])
+        main(*question["arguments"], **question["options"])
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from trainer import contract, stranger
 from trainer.errors import ExportError
@@ -17,15 +18,16 @@ from trainer.fresh_process import FreshProcess
 from trainer.hostile import hostile_requests
 from trainer.live import LiveModel
 from trainer.live_rules import TOLERANCE
-from trainer.probes import Arrays, Probes
+from trainer.probes import Arrays, Probes, asks_no_list_rule
 from trainer.requests_file import read_requests, write_requests
 from trainer.signatures import SignatureInputs, inputs_of
 
 _ROWS = 64
 _EXPLAINED_ROWS, _EXPLAINED_ITEMS = 4, 20  # each of which asks a model hundreds of questions
 _LISTS = ("recommend", "retrieve")
-CheckLists = Callable[[str, str, Arrays, Arrays], None]
-"""Raises ExportError; takes route and signature for people, the signature's name, what was expected, what came."""
+CheckLists = Callable[[str, str, Arrays, Arrays, npt.NDArray[np.bool_]], None]
+"""Raises ExportError; takes route and signature for people, the signature's name, what was expected, what came, and
+bool [B] the rows whose lists are the best items by score."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,8 @@ def _compare(
     if question.likewise not in _LISTS:
         _check_all(where, expected, came)
     elif check_lists is not None:
-        check_lists(where, question.likewise, expected, came)
+        alone = asks_no_list_rule(question.plain)[: question.rows]
+        check_lists(where, question.likewise, expected, came, alone)
     else:
         try:
             _check_all(where, expected, came)

@@ -99,15 +99,18 @@ def _refresh(
     console: Console,
 ) -> Path:
     stages = Stages()
-    with stages("load"):
-        tower = EmbedItem(old)
-        inputs = tower.inputs
-    with stages("read"):
-        before = read_variables(old)
-        ids = item_ids(before)
-        digests = read_digests(old, len(ids))
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(EmbedItem, old)
+        with stages("read"):
+            before = read_variables(old)
+            ids = item_ids(before)
+            digests = read_digests(old, len(ids))
+            titles = read_titles(old)
+        with stages("load"):  # what is left of it
+            tower = loading.result()
+            inputs = tower.inputs
+    with stages("compare"):
         plan = _plan(dict(zip(ids, digests.tolist(), strict=True)), items, inputs, options)
-        titles = read_titles(old)
         plan.titles = changed_titles(titles, plan.titles)
     with stages("embed"):
         vectors = _vectors(old, tower, plan, with_id_embedding(before), options, console)
@@ -122,7 +125,7 @@ def _refresh(
     if not (plan.embedded or plan.removed or plan.titles or plan.unproven):
         console.print(f"{old} is up to date: it holds {len(ids):,} items, described as they are.")
         return old
-    return _publish(model, old, before, titles, plan, vectors, inputs, options, stages, process, console)
+    return _publish(model, old, before, ids, titles, plan, vectors, inputs, options, stages, process, console)
 
 
 def _newest(model: Path) -> Path:
@@ -211,6 +214,7 @@ def _publish(
     model: Path,
     old: Path,
     before: Arrays,
+    ids: Sequence[str],
     titles: dict[str, str] | None,
     plan: Plan,
     vectors: npt.NDArray[np.float32],
@@ -222,21 +226,20 @@ def _publish(
 ) -> Path:
     base = model / CANDIDATES if options.candidate else model
     number = next_version(model)
-    ids = item_ids(before)
-    rows = new_rows(ids, plan, vectors, inputs, read_facts(old).get("variant_feature"))
-    digests = new_digests(read_digests(old, len(ids)), rows, plan)
-    facts = new_facts(read_facts(old), old, plan, rows, catalogue_digest(rows.ids, digests), number)
+    facts = read_facts(old)
     with publishing(base, number) as folder:
         with stages("rewrite"):
+            rows = new_rows(ids, plan, vectors, inputs, facts.get("variant_feature"))
+            digests = new_digests(read_digests(old, len(ids)), rows, plan)
+            facts = new_facts(facts, old, plan, rows, catalogue_digest(rows.ids, digests), number)
+            _copy_files(old, folder)
             listed = {name: value for name, value in facts.items() if name != "signatures"}
             changes = rewritten(before, rows) | {"_facts": json.dumps(listed, sort_keys=True)}
-            _copy_files(old, folder)
-            write_variables(folder, old, changes)
-            write_json(folder / contract.EXTRA_ASSETS / contract.SERVING_FILE, facts)
-            write_digests(folder, digests)
-            rewrite_titles(folder / contract.EXTRA_ASSETS / contract.TITLES_FILE, titles, rows.ids, plan)
-            rewrite_keywords(folder / contract.EXTRA_ASSETS / contract.KEYWORDS_FILE, rows.ids, plan)
-            follow(folder / contract.EXTRA_ASSETS / contract.WARMUP_FILE, plan.removed, rows.ids)
+            with ThreadPoolExecutor(1) as pool:
+                written = pool.submit(write_variables, folder, old, changes)
+                _write_extra(folder / contract.EXTRA_ASSETS, facts, titles, rows.ids, plan)
+                write_digests(folder, digests)
+                written.result()
         with stages("check"), ThreadPoolExecutor(1) as pool:
             answered = pool.submit(
                 check_answers,
@@ -261,6 +264,16 @@ def _publish(
             "as unchanged. From now on changes are seen; --embed-all makes all vectors anew."
         )
     return base / str(number)
+
+
+def _write_extra(
+    extra: Path, facts: dict[str, Any], titles: dict[str, str] | None, ids: Sequence[str], plan: Plan
+) -> None:
+    """The files beside the graph that say something of the catalogue."""
+    write_json(extra / contract.SERVING_FILE, facts)
+    rewrite_titles(extra / contract.TITLES_FILE, titles, ids, plan)
+    rewrite_keywords(extra / contract.KEYWORDS_FILE, ids, plan)
+    follow(extra / contract.WARMUP_FILE, plan.removed, ids)
 
 
 def _copy_files(old: Path, folder: Path) -> None:

@@ -34,10 +34,11 @@ def rewrite_titles(file: Path, old: Mapping[str, str] | None, ids: Sequence[str]
     """
     if old is None:
         return
-    titles = {item: plan.titles.get(item) or old.get(item) or item for item in ids}
-    # In the order of the ids; of the old file's order what is left is sorted, which Python then sees at once.
-    order = sorted([item for item in old if item in titles] + [item for item in ids if item not in old])
-    file.write_text("".join([f"{item}\t{titles[item]}\n" for item in order]), encoding="utf-8")
+    titles = {**old, **plan.titles}
+    if len(titles) != len(ids) or not all(map(titles.__contains__, ids)):
+        titles = {item: titles.get(item, "") for item in ids}
+    order = sorted(titles)  # the old file is in this order already, which Python sees at once
+    file.write_text("".join([f"{item}\t{titles[item] or item}\n" for item in order]), encoding="utf-8")
 
 
 def rewrite_keywords(file: Path, ids: Sequence[str], plan: Plan) -> None:
