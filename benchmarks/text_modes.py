@@ -6,7 +6,8 @@
 Both need the dataset that the configuration describes. `steps` draws the items of a batch by how often they occur in
 training and times the text tower alone: texts to vectors, gradients, optimizer. The naive variants are KerasHub's
 backbone on texts padded to 32 word pieces: "per item" encodes every item of the batch, "distinct" every distinct text,
-with KerasHub's own `enable_lora`. All variants take turns in each round; ratios are taken inside each round.
+with KerasHub's own `enable_lora`. All variants take turns in each round; ratios are taken inside each round, by the
+clock and by processor time, which other programs on the machine disturb less.
 `memory` runs whole training steps (both towers, both optimizers) and reads the greatest resident memory of the process.
 """
 
@@ -17,6 +18,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from rich.table import Table
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 PADDED = 32
+FULL, LORA = "full, per item (naive)", "lora, distinct (naive)"
 _CONSOLE = Console(width=140)
 _CONFIG = click.argument("config", type=click.Path(exists=True, path_type=Path))
 _ENCODER = click.option("--encoder", help="Text encoder, instead of the configuration's.")
@@ -41,7 +44,8 @@ def main() -> None:
 @_ENCODER
 @click.option("--batch", default=512, show_default=True, help="Items of a step.")
 @click.option("--rounds", default=3, show_default=True, help="How often all variants take turns.")
-def steps(config: Path, encoder: str | None, batch: int, rounds: int) -> None:
+@click.option("--only", multiple=True, help="Name of a variant, instead of all.")
+def steps(config: Path, encoder: str | None, batch: int, rounds: int, only: tuple[str, ...]) -> None:
     """Times one step of every mode."""
     import numpy as np
 
@@ -57,28 +61,40 @@ def steps(config: Path, encoder: str | None, batch: int, rounds: int) -> None:
     texts = [str(text) for text in catalogue.columns[feature.name]]
     share = catalogue.counts / catalogue.counts.sum()
     items = np.random.default_rng(0).choice(len(texts), batch, p=share)
-    variants = _variants(encoder or project.encoder(), texts, items)
+    makers = _variants(encoder or project.encoder(), texts, items)
+    variants = {name: make() for name, make in makers.items() if not only or name in only}
     for run in variants.values():
         run()  # traces
     took: dict[str, list[float]] = {name: [] for name in variants}
-    for _ in range(rounds):
+    used: dict[str, list[float]] = {name: [] for name in variants}
+    for number in range(1, rounds + 1):
         for name, run in variants.items():
-            began = time.perf_counter()
+            began, spent = time.perf_counter(), time.process_time()
             run()
             took[name].append(1000 * (time.perf_counter() - began))
-    distinct = len({texts[item] for item in items})
-    _show(took, f"{batch} items, {distinct} distinct texts, {rounds} rounds")
+            used[name].append(1000 * (time.process_time() - spent))
+            _CONSOLE.print(
+                f"round {number}, {name}: {took[name][-1]:,.0f} ms, {used[name][-1]:,.0f} of the processors",
+                highlight=False,
+            )
+    title = f"{batch} items, {len({texts[item] for item in items})} distinct texts, {rounds} rounds"
+    _show(took, f"{title}: by the clock")
+    _show(used, f"{title}: of the processors")
 
 
-def _variants(encoder: str, texts: list[str], items: Any) -> dict[str, Callable[[], Any]]:
-    lora = {"mode": "lora"}
+def _variants(encoder: str, texts: list[str], items: Any) -> dict[str, Callable[[], Callable[[], Any]]]:
+    distinct = sorted({texts[item] for item in items})
+    settings: dict[str, dict[str, Any]] = {
+        "full": {"mode": "full"},
+        "full, in chunks of 1024": {"mode": "full", "pieces_at_once": 1024},
+        "top_layers, 2": {"mode": "top_layers"},
+        "lora": {"mode": "lora"},
+    }
+    ours = {name: partial(_ours, encoder, texts, items, text) for name, text in settings.items()}
     return {
-        "full, per item (naive)": _naive(encoder, [texts[item] for item in items], lora=False),
-        "full": _ours(encoder, texts, items, {"mode": "full"}),
-        "full, in chunks of 1024": _ours(encoder, texts, items, {"mode": "full", "pieces_at_once": 1024}),
-        "top_layers, 2": _ours(encoder, texts, items, {"mode": "top_layers"}),
-        "lora, distinct (naive)": _naive(encoder, sorted({texts[item] for item in items}), lora=True),
-        "lora": _ours(encoder, texts, items, lora),
+        FULL: partial(_naive, encoder, [texts[item] for item in items], lora=False),
+        LORA: partial(_naive, encoder, distinct, lora=True),
+        **ours,
     }
 
 
@@ -156,12 +172,18 @@ def _show(took: dict[str, list[float]], title: str) -> None:
         table.add_column(column, justify="left" if column == "step" else "right")
     for name, times in took.items():
         ratios = [
-            statistics.median(before / now for before, now in zip(took[naive], times, strict=True))
-            for naive in ("full, per item (naive)", "lora, distinct (naive)")
+            [before / now for before, now in zip(took.get(naive, ()), times, strict=naive in took)]
+            for naive in (FULL, LORA)
         ]
         figures = [statistics.median(times), min(times), max(times)]
-        table.add_row(name, *(f"{figure:,.0f}" for figure in figures), *(f"{ratio:.2f}" for ratio in ratios))
+        table.add_row(name, *(f"{figure:,.0f}" for figure in figures), *map(_spread, ratios))
     _CONSOLE.print(table)
+
+
+def _spread(ratios: list[float]) -> str:
+    if not ratios:
+        return ""
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
 
 
 @main.command()

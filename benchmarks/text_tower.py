@@ -13,7 +13,8 @@ exports that differ only in the text tower. Programs, each a process of its own 
     onnx            ONNX Runtime, float32, fused operators, texts sorted by length and padded in groups of 16
 
 TensorFlow's programs answer in a session, as TensorFlow Serving does. Rounds are interleaved: in each round every
-program answers the same batch for a moment, one after the other, and ratios are taken within the round.
+program answers the same batch for a moment, one after the other, and ratios are taken within the round, by the clock
+and by processor time. `taskset -c 0` gives every program one thread, whose processor time other work disturbs least.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 PADDED, GROUP = 32, 16
@@ -48,8 +49,20 @@ def prepare(config_file: Path, folder: Path, embed_query: bool) -> None:
     from trainer.preparation import item_texts
     from trainer.quantisation import StoredBert
     from trainer.run import RunDirectory
+    from trainer.text_encoder import TextEncoder
     from trainer.training import load_best
     from trainer.workbench import Workbench
+
+    class PaddedEncoder(TextEncoder):
+        """All texts at once, in the order in which they come."""
+
+        def __init__(self, encoder: TextEncoder) -> None:
+            limits = {"max_tokens": encoder.max_tokens, "max_characters": encoder.max_characters}
+            super().__init__(encoder.tokenizer, encoder.backbone, pooling=encoder.pooling, **limits)
+            self.bert = PaddedBert(encoder.backbone)
+
+        def _vectors(self, pieces: Any) -> Any:
+            return self.pool(self.bert(pieces), tf.cast(pieces.row_lengths(), tf.int32))
 
     class PaddedBert(tf.Module):  # type: ignore[misc]
         """KerasNLP's layers over 32 word pieces a text, whatever its length."""
@@ -81,7 +94,7 @@ def prepare(config_file: Path, folder: Path, embed_query: bool) -> None:
     assert bench.encoder is not None
     texts = [text for text in item_texts(bench.preparation) if text.strip()]
     (folder / "texts.json").write_text(json.dumps({"texts": texts, "max_tokens": bench.encoder.max_tokens}))
-    encoders = {"ours": bench.encoder, "padded": bench.encoder.with_bert(PaddedBert(bench.encoder.backbone))}
+    encoders: dict[str, TextEncoder] = {"ours": bench.encoder, "padded": PaddedEncoder(bench.encoder)}
     for precision in ("bfloat16", "int8"):
         encoders[precision] = bench.encoder.with_bert(StoredBert(bench.encoder.bert, precision))
     for name, encoder in encoders.items():
@@ -153,12 +166,23 @@ def worker(folder: str, signature_name: str) -> None:
         vectors = call(*fed)
         if asked.get("vectors"):
             np.save(asked["vectors"], vectors)
-        took, stop = [], time.perf_counter() + asked["seconds"]
+        took, stop, used = [], time.perf_counter() + asked["seconds"], time.process_time()
         while not took or time.perf_counter() < stop:
             began = time.perf_counter()
             call(*fed)
             took.append(time.perf_counter() - began)
-        print(json.dumps({"ms": 1000 * sorted(took)[len(took) // 2], "calls": len(took)}), flush=True)
+        answer = {
+            "ms": 1000 * sorted(took)[len(took) // 2],
+            "cpu_ms": 1000 * (time.process_time() - used) / len(took),
+        }
+        print(json.dumps(answer), flush=True)
+
+
+class Times(NamedTuple):
+    """Milliseconds of a batch: median by the clock, mean of processor time."""
+
+    clock: float
+    processors: float
 
 
 class Program:
@@ -181,13 +205,14 @@ class Program:
             raise SystemExit(f"a program ended: {self._process.args}")
         return dict(json.loads(line))
 
-    def ask(self, texts: list[str], seconds: float, vectors: Path | None = None) -> float:
-        """Median milliseconds of a batch."""
+    def ask(self, texts: list[str], seconds: float, vectors: Path | None = None) -> Times:
+        """A batch again and again."""
         assert self._process.stdin is not None
         asked = {"texts": texts, "seconds": seconds, "vectors": str(vectors) if vectors else None}
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
-        return float(self.wait()["ms"])
+        answer = self.wait()
+        return Times(answer["ms"], answer["cpu_ms"])
 
     def close(self) -> None:
         """Ends it."""
@@ -238,12 +263,12 @@ def _ready(running: dict[str, Program]) -> None:
 
 def measure(
     running: dict[str, Program], texts: list[str], args: argparse.Namespace
-) -> dict[int, dict[str, list[float]]]:
-    """Milliseconds by batch size and program, one a round."""
+) -> dict[int, dict[str, list[Times]]]:
+    """By batch size and program, one a round."""
     import random
 
     draw = random.Random(7)
-    took: dict[int, dict[str, list[float]]] = {size: {name: [] for name in running} for size in args.sizes}
+    took: dict[int, dict[str, list[Times]]] = {size: {name: [] for name in running} for size in args.sizes}
     for number in range(args.rounds + 1):
         for size in args.sizes:
             batch = draw.sample(texts, size) if size > 1 else [texts[number % len(texts)]]
@@ -256,40 +281,44 @@ def measure(
                 ms = program.ask(batch, args.seconds if number else 0.0, file)
                 if number:  # round 0 prepares the graphs
                     took[size][name].append(ms)
+                    print(
+                        f"round {number}, batch of {size}, {name}: {ms:.2f} ms", file=sys.stderr, flush=True
+                    )
     return took
 
 
-def show(took: dict[int, dict[str, list[float]]], keep: Path) -> None:
+def show(took: dict[int, dict[str, list[Times]]], keep: Path) -> None:
     """Tables with medians, and ratios within rounds to the padded program and to ONNX Runtime."""
-    import numpy as np
-
     for size, programs_ in took.items():
         print(f"\nBatch of {size}\n")
-        print("| program | ms | texts/s | x padded | x onnx | least cosine |\n|---|---|---|---|---|---|")
+        print("| program | ms | x padded | x onnx | processor ms | x padded | x onnx | least cosine |")
+        print("|---|---|---|---|---|---|---|---|")
         for name, times in programs_.items():
-            kind = "embed_query " if name.startswith("embed_query") else ""
-            vectors, against = (
-                keep / f"{name.replace(' ', '-')}.npy",
-                keep / f"{kind}padded.npy".replace(" ", "-"),
-            )
-            cosine = ""
-            if vectors.exists() and against.exists():
-                a, b = np.load(vectors), np.load(against)
-                cosine = (
-                    f"{((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).min():.6f}"
-                )
-            print(
-                f"| {name} | {statistics.median(times):.2f} ({min(times):.2f}-{max(times):.2f}) "
-                f"| {1000 * size / statistics.median(times):.0f} | {ratio(programs_.get(f'{kind}padded'), times)} "
-                f"| {ratio(programs_.get('onnx'), times)} | {cosine} |"
-            )
+            padded = "embed_query padded" if name.startswith("embed_query") else "padded"
+            cells = [name]
+            for kind in range(2):
+                figures = [pair[kind] for pair in times]
+                cells.append(f"{statistics.median(figures):.2f} ({min(figures):.2f}-{max(figures):.2f})")
+                cells += [ratio(programs_.get(other), times, kind) for other in (padded, "onnx")]
+            print(f"| {' | '.join([*cells, least_cosine(keep, name, padded)])} |")
 
 
-def ratio(reference: list[float] | None, times: list[float]) -> str:
+def least_cosine(keep: Path, name: str, padded: str) -> str:
+    """Of the vectors of two programs."""
+    import numpy as np
+
+    files = [keep / f"{program.replace(' ', '-')}.npy" for program in (name, padded)]
+    if not all(file.exists() for file in files):
+        return ""
+    a, b = (np.load(file) for file in files)
+    return f"{((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).min():.6f}"
+
+
+def ratio(reference: list[Times] | None, times: list[Times], kind: int) -> str:
     """How many times as fast as the reference, median and range over the rounds."""
     if not reference:
         return ""
-    ratios = [theirs / ours for theirs, ours in zip(reference, times, strict=True)]
+    ratios = [theirs[kind] / ours[kind] for theirs, ours in zip(reference, times, strict=True)]
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
 
 
