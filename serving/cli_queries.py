@@ -50,14 +50,19 @@ def _queries(client: RecommenderClient, request: str | None, parts: dict[str, An
         return read_queries(request)
     if "user_feature" in given:
         given["user"] = coerced(key_values(given.pop("user_feature"), "--user-feature"), client)
-    lists = {name: commas(value) for name, value in given.items() if isinstance(value, tuple)}
+    lists = {
+        name: commas(value)
+        for name, value in given.items()
+        if isinstance(value, tuple) and name != "query"  # wishes may have commas
+    }
     return [UserQuery(**{**given, **lists})]
 
 
 _USER = [
     click.option("--history", multiple=True, metavar="ID,ID,...",
                  help="Items the user had to do with, oldest first."),
-    click.option("--query", default="", metavar="TEXT", help="What the user wishes for, in free text."),
+    click.option("--query", multiple=True, metavar="TEXT",
+                 help="What the user wishes for, in free text; repeatable, each a wish of its own."),
     click.option("--user-feature", multiple=True, metavar="NAME=VALUE",
                  help="A feature of the user; repeatable."),
     click.option("--key", help="What an A/B split hashes (see --arm); never sent."),

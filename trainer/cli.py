@@ -106,6 +106,13 @@ def train(
         raise click.UsageError("--wandb is for --task recommend.")
     if task == "intent":
         with _intent(config, encoder, split) as (project, console):
+            if project.intent.tower == "recommender":
+                from trainer.intent.on_recommender import train as train_head
+
+                recommender = _load(config, None)
+                first = recommender.splits(None)[0]
+                train_head(recommender, project.intent, first, console, overwrite=overwrite)
+                return
             from trainer.intent.training import train as train_intent
 
             train_intent(project, console, overwrite=overwrite)
@@ -148,6 +155,12 @@ def evaluate(
         raise click.UsageError("--against is for --task recommend.")
     if task == "intent":
         with _intent(config, encoder, split) as (project, console):
+            if project.intent.tower == "recommender":
+                from trainer.intent.on_recommender import evaluate as evaluate_head
+
+                recommender = _load(config, None)
+                evaluate_head(recommender, project.intent, recommender.splits(None)[0], console)
+                return
             from trainer.intent.training import evaluate as evaluate_intent
 
             evaluate_intent(project, console)
@@ -192,6 +205,10 @@ def export(
         if check:
             raise click.UsageError("--check is for --task recommend; `twotower lint-model` checks any model.")
         with _intent(config, encoder, split) as (intent, shown):
+            if intent.intent.tower == "recommender":
+                raise click.UsageError(
+                    "These labels are told by the recommender: leave --task out, and its export has them."
+                )
             from trainer.intent.export import export as export_intent
 
             export_intent(intent, shown, overwrite=overwrite)

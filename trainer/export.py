@@ -22,6 +22,8 @@ from trainer.explaining.build import build_serving_model, described_items
 from trainer.index import ItemIndex
 from trainer.indexes.agreement import check_agreement
 from trainer.indexes.choose import Search, build_search
+from trainer.intent.beside import INTENT_SIGNATURES, check_intents, save_with_intents
+from trainer.intent.on_recommender import IntentHead
 from trainer.item_tower import ID
 from trainer.keras_compat import tf
 from trainer.lint.cli import show_findings
@@ -74,7 +76,10 @@ def export(
     """
     dataset = DatasetDirectory.open(config.dataset_dir(split))
     run = RunDirectory(config.run_dir(split))
-    identity = digest_of(run.finished()["identity"], config.export)
+    intents = IntentHead.load(run)
+    identity = digest_of(
+        run.finished()["identity"], config.export, *([intents.facts["identity"]] if intents else ())
+    )
     base = config.export.directory / config.name
     place = base / CANDIDATES if candidate else base
     newest = newest_version(place)
@@ -88,14 +93,18 @@ def export(
     bench, tower = with_text_precision(config, bench, console)
     number = next_version(base)
     facts = _facts(config, bench, run, split, identity, number) | {"text_tower": tower}
+    if intents is not None:
+        facts["classes"] = list(intents.classes)
     with (unfinished if check else publishing)(place, number) as folder:
         console.print(f"Writing version {number} of {config.name} ...")
         made = _Made.of(config, bench)
-        search = _save(config, bench, made, facts, folder)
+        search = _save(config, bench, made, facts, folder, intents)
         console.print("Checking ops and signatures ...")
         findings = check_lint(folder, config.export.serving_release, config.export.server_ops)
         console.print("Loading it in a fresh process and comparing its answers with the live model ...")
         _verify(config, bench, made, facts, search, folder)
+        if intents is not None:
+            check_intents(intents, bench, folder)
     if check:
         show_findings(config.name, config.export.serving_release, findings, console)
         console.print(f"{config.name} passes; nothing was published, because this was a check.")
@@ -176,7 +185,12 @@ class _Made:
 
 
 def _save(
-    config: ProjectConfig, bench: Workbench, made: _Made, facts: dict[str, Any], folder: Path
+    config: ProjectConfig,
+    bench: Workbench,
+    made: _Made,
+    facts: dict[str, Any],
+    folder: Path,
+    intents: IntentHead | None,
 ) -> Search:
     inputs, catalogue = made.inputs, bench.preparation.catalogue
     items = list(items_of(catalogue, inputs.item))
@@ -196,9 +210,10 @@ def _save(
     )
     served = build_serving_model(config.export, bench, index, inputs, facts)
     signatures = build_signatures(served, inputs)
-    tf.saved_model.save(served, str(folder), signatures=signatures)
+    save_with_intents(served, signatures, intents, bench, folder)
     extra = folder / contract.EXTRA_ASSETS
-    write_json(extra / contract.SERVING_FILE, {**facts, "signatures": sorted(signatures)})
+    names = [*signatures, *(INTENT_SIGNATURES if intents is not None else ())]
+    write_json(extra / contract.SERVING_FILE, {**facts, "signatures": sorted(names)})
     write_digests(folder, digests)
     for file in (bench.dataset.titles_file, bench.dataset.keywords_file):
         if file.is_file():

@@ -56,6 +56,10 @@ class Fusion(keras.layers.Layer):  # type: ignore[misc]
             self._score.build((None, self.width))
         self.built = True
 
+    def projected(self, place: int, component: Any) -> Any:
+        """A component, float32 [..., its width], as float32 [..., D]; nothing is dropped."""
+        return self._projections[place](component)
+
     def call(self, components: list[Any], present: list[Any], training: bool | None = None) -> Any:
         """Merges.
 

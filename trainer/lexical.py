@@ -19,6 +19,7 @@ import numpy as np
 
 from trainer.keras_compat import tf
 from trainer.string_lookup import StringLookup
+from trainer.wishes import Wishes
 from trainer.words import frequent_words, split_words
 
 LEXICAL = "lexical"
@@ -104,6 +105,10 @@ class LexicalSketch(tf.Module):  # type: ignore[misc]
         words = self._split(texts)
         there = tf.cast(words != "", tf.float32)
         return self._sum(words, there * tf.sqrt(self._weight_of(words)) / _times(words))
+
+    def asked(self, wishes: Wishes, unwanted: float) -> Any:
+        """float32 [B, S] of what texts ask for, less `unwanted` times the words that they ask to be spared."""
+        return self.queries(wishes.words()) - unwanted * self.queries(wishes.unwanted)
 
     def _split(self, texts: Any) -> Any:
         """String [B, W] words of texts that may be anything: not UTF-8, or without end."""

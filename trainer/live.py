@@ -21,6 +21,7 @@ from trainer.live_rules import TOLERANCE, Shelf, Wishes, choose
 from trainer.preparation import feature_names
 from trainer.probes import Arrays
 from trainer.scoring import encode_catalogue
+from trainer.wishes import split_wishes, wish_vectors
 from trainer.workbench import Workbench
 
 Row = dict[str, Any]
@@ -146,7 +147,9 @@ class LiveModel:
 
     def _known(self, row: Row) -> tuple[npt.NDArray[np.int32], bytes]:
         """Catalogue rows of the history in order, and the query text."""
-        return self._rows_of(row[contract.HISTORY_ITEM_ID]), row[contract.QUERY].strip()
+        text = row[contract.QUERY].strip()
+        says = bool(split_wishes(tf.constant([text], tf.string)).asked()[0])
+        return self._rows_of(row[contract.HISTORY_ITEM_ID]), text if says else b""
 
     def _query(self, row: Row) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
         """float32 [D] and the history it was read from; computed once for the same user and wish."""
@@ -182,7 +185,9 @@ class LiveModel:
             )
         vector = None
         if model.query_tower.text_width and self._bench.encoder is not None:
-            vector = self._text_vector(text)
+            encoder = self._bench.encoder
+            wishes = split_wishes(tf.constant([text], tf.string))
+            vector = wish_vectors(wishes, lambda texts: encoder.encode_all(texts.numpy().tolist(), 8))
         return model.encode_queries(history, user, vector, tf.constant([text], tf.string)).numpy()[0], history
 
     def _allowed_scores(self, row: Row) -> npt.NDArray[np.float32]:

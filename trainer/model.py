@@ -21,6 +21,7 @@ from trainer.retrieval_loss import RetrievalLoss
 from trainer.sampling import Candidates, candidate_set
 from trainer.step_queries import StepQueries
 from trainer.text_modes.tower import TextTower
+from trainer.wishes import WishVectors, split_wishes
 
 _COLDEST = 0.01  # CLIP's bound of the learned scale, 100 (Radford 2021, section 2.5)
 
@@ -53,6 +54,7 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
             user_specs=user_specs,
             text_width=text_width if model.query_text else 0,
             event_types=len(spec.event_types),
+            unwanted=config.query_text.unwanted,
         )
         self.ranking_head = RankingHead(
             model.embedding_dim, config.ranking.hidden_units, model.history.dropout
@@ -147,17 +149,19 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         Args:
             history: As `QueryTower.call`, vectors as `encode_items` gives them.
             user: As `QueryTower.call`.
-            text: float32 [B, E] vectors of the query texts.
+            text: float32 [B, E] vectors of the query texts, or their `WishVectors`.
             words: string [B] query texts, of which a model that compares words makes a sketch; None = no texts.
         """
-        text = None if text is None else self.projected(text)
+        wanted, unwanted = text if isinstance(text, WishVectors) else (text, None)
+        wanted, unwanted = (part if part is None else self.projected(part) for part in (wanted, unwanted))
         history = history | {"vectors": self.learned(history["vectors"])}
-        queries = self._normalized(self.query_tower(history, user, text))
+        queries = self._normalized(self.query_tower(history, user, wanted, unwanted))
         if self.sketch is None:
             return queries
         words = tf.fill([tf.shape(queries)[0]], "") if words is None else words
         weight = self.config.model.lexical_weight * self.temperature
-        return tf.concat([queries, weight * self.sketch.queries(words)], axis=1)
+        asked = self.sketch.asked(split_wishes(words), self.config.query_text.unwanted_words)
+        return tf.concat([queries, weight * asked], axis=1)
 
     def learned(self, vectors: Any) -> Any:
         """The part of float32 [..., D] vectors that the towers made, without sketches."""
@@ -300,12 +304,16 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         view = keras.random.randint(shape, 0, views, dtype="int32", seed=self._seeds)
         asks = keras.random.uniform(shape, seed=self._seeds) < settings.rate
         alone = asks & (keras.random.uniform(shape, seed=self._seeds) < settings.without_history)
-        return AskedTexts(view, asks, alone)
+        if not settings.several or views < 2:
+            return AskedTexts(view, asks, alone)
+        other = (view + keras.random.randint(shape, 1, views, dtype="int32", seed=self._seeds)) % views
+        twice = asks & (keras.random.uniform(shape, seed=self._seeds) < settings.several)
+        return AskedTexts(view, asks, alone, tf.where(twice, other, -1))
 
     def _inputs(
         self, ids: Any, targets: Any, asked: AskedTexts | None, catalogue: CatalogueTables
     ) -> tuple[dict[str, Any], Any]:
-        """Inputs of the item tower for catalogue rows, and float32 [Q, E] text vectors of the queries."""
+        """Inputs of the item tower for catalogue rows, and float32 [Q, (2,) E] text vectors of the queries."""
         tower = self._learning_texts
         if tower is None:
             inputs = _rows(catalogue.inputs, ids)
@@ -339,9 +347,15 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
 
 
 def _view_vectors(targets: Any, asked: AskedTexts, catalogue: CatalogueTables) -> Any:
-    """float32 [Q, E] vectors of query views, zeros where nothing is asked."""
-    vectors = tf.gather_nd(catalogue.query_views, tf.stack([targets, asked.view], axis=1))
-    return vectors * tf.cast(asked.asks, tf.float32)[:, tf.newaxis]
+    """float32 [Q, E] vectors of query views, zeros where nothing is asked; [Q, 2, E] where some ask twice."""
+
+    def of(view: Any, asks: Any) -> Any:
+        vectors = tf.gather_nd(catalogue.query_views, tf.stack([targets, view], axis=1))
+        return vectors * tf.cast(asks, tf.float32)[:, tf.newaxis]
+
+    if asked.also is None:
+        return of(asked.view, asked.asks)
+    return tf.stack([of(asked.view, asked.asks), of(tf.maximum(asked.also, 0), asked.also >= 0)], axis=1)
 
 
 def _rows(inputs: dict[str, Any], rows: Any) -> dict[str, Any]:

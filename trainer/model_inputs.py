@@ -64,8 +64,10 @@ class AskedTexts(NamedTuple):
         view: int32 [Q] which of the target's query views it is.
         asks: bool [Q] whether there is one at all.
         alone: bool [Q] whether the history is hidden besides.
+        also: int32 [Q] the view that is a second wish, -1 = there is none; None = nowhere.
     """
 
     view: Any
     asks: Any
     alone: Any
+    also: Any = None

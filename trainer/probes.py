@@ -23,8 +23,8 @@ _LIST_RULES = (contract.MAX_PER_CATEGORY, contract.ONE_PER_VARIANT, contract.DIV
 class Probes:
     """Makes inputs of every signature.
 
-    Every fourth row has no history, every second one a query made of an item's title, so that all branches of the
-    graph are taken; among the ids are unknown and empty ones. Of eight rows one asks for no rule and the others for one
+    Every fourth row has no history, every second one a query made of titles of items, so that all branches of the graph
+    are taken; among the ids are unknown and empty ones. Of eight rows one asks for no rule and the others for one
     or several.
 
     Args:
@@ -118,7 +118,7 @@ class Probes:
         arrays: Arrays = {}
         for name, spec in self._inputs.query_side.items():
             if name == contract.QUERY:
-                arrays[name] = _strings([self._title(row) if row % 2 else "" for row in range(rows)])
+                arrays[name] = _strings([self._wish(row) for row in range(rows)])
             elif spec.shape.rank == 2:
                 arrays[name] = self._history(name, spans, width)
             else:
@@ -162,6 +162,13 @@ class Probes:
 
     def _title(self, row: int) -> str:
         return self._preparation.catalogue.titles[row % len(self._preparation.catalogue)]
+
+    def _wish(self, row: int) -> str:
+        """Nothing, a title, two titles, or one that is not another."""
+        joints = {3: ", not ", 5: contract.WISH_SEPARATOR}
+        if row % 8 in joints:
+            return joints[row % 8].join((self._title(row), self._title(row + 1)))
+        return self._title(row) if row % 2 else ""
 
     def _category(self, row: int) -> str:
         names = [name for spec in self._preparation.spec.item_specs.categories for name in spec.values]

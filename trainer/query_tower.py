@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from trainer.features import FeatureSpecs
 from trainer.fusion import Fusion
 from trainer.item_tower import FeatureVectors
@@ -39,12 +41,20 @@ class QueryTower(keras.layers.Layer):  # type: ignore[misc]
         user_specs: The user features; none = no such part.
         text_width: E of the text vectors, 0 = no free-text queries.
         event_types: Number of event types that are told apart.
+        unwanted: How much of what unwanted words add to a query is taken away.
     """
 
     def __init__(
-        self, config: ModelConfig, *, user_specs: FeatureSpecs, text_width: int, event_types: int
+        self,
+        config: ModelConfig,
+        *,
+        user_specs: FeatureSpecs,
+        text_width: int,
+        event_types: int,
+        unwanted: float = 1.0,
     ) -> None:
         super().__init__(name="query_tower")
+        self.unwanted = unwanted
         self.config = config
         self.width = config.embedding_dim
         self.text_width = text_width
@@ -85,6 +95,7 @@ class QueryTower(keras.layers.Layer):  # type: ignore[misc]
             self._user.build()
             widths += self._user.widths()
         if self.text_width:
+            self._text_place = len(widths)
             widths.append(self.text_width)
         if self._fusion is not None:
             self._fusion.build([(None, width) for width in widths])
@@ -127,7 +138,7 @@ class QueryTower(keras.layers.Layer):  # type: ignore[misc]
         Args:
             state: float32 [Q, D] state of the history.
             user: What `FeatureLookup` returns for the user features, each [Q, ...].
-            text: float32 [Q, E] vector of the query text, zeros = no text.
+            text: float32 [Q, E] vector of the query text, zeros = no text; or [Q, W, E] of several wishes.
             training: Whether to drop.
 
         Returns:
@@ -141,21 +152,63 @@ class QueryTower(keras.layers.Layer):  # type: ignore[misc]
             components += vectors
             present += there
         if self.text_width:
-            components.append(text)
-            present.append(tf.reduce_any(text != 0, axis=1))
+            components.append(self._one_text(state, text))
+            present.append(tf.reduce_any(components[-1] != 0, axis=1))
         return state + self._fusion(components, present, training=training)
 
-    def call(self, history: dict[str, Any], user: dict[str, Any] | None, text: Any | None) -> Any:
+    def _one_text(self, state: Any, texts: Any) -> Any:
+        """float32 [Q, E] of float32 [Q, W, E] wishes, exactly the wish where there is one; [Q, E] as they are.
+
+        Attention (Vaswani 2017, section 3.2.1) in the space in which the fusion adds state and text: the state of the
+        history asks, each wish is a key, and a value as it came.
+        """
+        if texts.shape.rank == 2 or self._fusion is None:
+            return texts
+        there = tf.reduce_any(texts != 0, axis=2)
+        asks = self._fusion.projected(0, state)
+        keys = self._fusion.projected(self._text_place, texts)
+        scores = tf.linalg.matvec(keys, asks) * self.width**-0.5
+        weights = tf.nn.softmax(tf.where(there, scores, np.float32(-1e9)), axis=1)
+        return tf.linalg.matvec(texts, weights * tf.cast(there, tf.float32), transpose_a=True)
+
+    def _spared(self, first: Any, user: dict[str, Any] | None, unwanted: Any) -> Any:
+        """What unwanted words add to the query of somebody without history: float32 [B, D], zeros where none are.
+
+        Args:
+            first: float32 [B, D] state that knows nothing.
+            user: As `combine` takes it.
+            unwanted: float32 [B, E].
+        """
+
+        def added() -> Any:
+            words = self.combine(first, user, unwanted, training=False)
+            silent = self.combine(first, user, tf.zeros_like(unwanted), training=False)
+            return tf.where(there[:, tf.newaxis], words - silent, tf.zeros_like(first))
+
+        there = tf.reduce_any(unwanted != 0, axis=1)
+        return tf.cond(tf.reduce_any(there), added, lambda: tf.zeros_like(first))
+
+    def call(
+        self,
+        history: dict[str, Any],
+        user: dict[str, Any] | None,
+        text: Any | None,
+        unwanted: Any | None = None,
+    ) -> Any:
         """Query vectors of whole histories, for evaluation and serving.
 
         Args:
             history: As `states` takes it; each row's real events stand before its padding.
             user: As `combine` takes it, [B, ...].
-            text: As `combine` takes it, [B, E].
+            text: As `combine` takes it, [B, E] or [B, W, E].
+            unwanted: float32 [B, E] vectors of what is not wanted, zeros = nothing; None = nothing in any row.
 
         Returns:
             float32 [B, D].
         """
         states = self.states(history, training=False)
         last = tf.reduce_sum(tf.cast(history["mask"], tf.int32), axis=1)
-        return self.combine(tf.gather(states, last, batch_dims=1), user, text, training=False)
+        query = self.combine(tf.gather(states, last, batch_dims=1), user, text, training=False)
+        if unwanted is None or not self.text_width:
+            return query
+        return query - self.unwanted * self._spared(states[:, 0], user, unwanted)

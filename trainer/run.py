@@ -4,6 +4,7 @@ run.json        settings, data, shape of the model; written at the start, comple
 checkpoints/    last (to go on from) and best (to evaluate and export)
 neighbours.npz  items that the same users had, and
 blend.json      how much they and the ranking head count in the order of a list
+intent.npz      labels of texts told by the run's text tower
 history.json    one row of metrics an epoch
 logs/           TensorBoard
 model_card.md   what the model is, for people
@@ -58,6 +59,11 @@ class RunDirectory:
     def blend_file(self) -> Path:
         """How much these and the ranking head count."""
         return self.path / "blend.json"
+
+    @property
+    def intent_file(self) -> Path:
+        """What tells labels of texts by the run's text tower."""
+        return self.path / "intent.npz"
 
     @property
     def logs(self) -> Path:

@@ -18,7 +18,8 @@ from trainer.model import TwoTowerModel
 from trainer.neighbours.scores import neighbour_scores
 from trainer.places import in_rows
 from trainer.rules.permission import Permission
-from trainer.text_encoder import TextEncoder, is_text
+from trainer.text_encoder import TextEncoder
+from trainer.wishes import WishVectors, split_wishes, wish_vectors
 
 
 class ServingModel(tf.Module):  # type: ignore[misc]
@@ -155,15 +156,16 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         mask = history["items"] >= 0
         history |= {"vectors": self._index.gather(history["items"]), "mask": mask}
         user = self._user_lookup(inputs) if self._settings.user_features else None
-        text, asked = None, tf.zeros([tf.shape(rows)[0]], tf.bool)
-        if self._settings.query_text and self._layers.encoder is not None:
-            text = self._text_vectors(inputs[contract.QUERY])
-        if text is not None or self._sketch is not None:
-            asked = is_text(inputs[contract.QUERY])
+        text, asked = WishVectors(None, None), tf.zeros([tf.shape(rows)[0]], tf.bool)
+        reads = self._settings.query_text and self._layers.encoder is not None
+        if reads or self._sketch is not None:
+            wishes = split_wishes(inputs[contract.QUERY])
+            asked = wishes.asked()
+            text = wish_vectors(wishes, self._text_vectors) if reads else text
         learned = history | {"vectors": self._settings.learned(history["vectors"])}
-        query = self._settings.normalized(self._layers.query_tower(learned, user, text))
+        query = self._settings.normalized(self._layers.query_tower(learned, user, *text))
         if self._sketch is not None:
-            words = self._sketch.queries(tf.strings.strip(inputs[contract.QUERY]))
+            words = self._sketch.asked(wishes, self._settings.unwanted_words)
             query = tf.concat([query, self._settings.lexical_weight * words], axis=1)
         known = asked | tf.reduce_any(mask, axis=1)
         return {"query": query, "history": history, "known": known, "seen": rows}
@@ -237,6 +239,7 @@ class _Settings:
         self.learned = model.learned
         self.width = config.model.embedding_dim
         self.lexical_weight = config.model.lexical_weight * self.temperature
+        self.unwanted_words = config.query_text.unwanted_words
         cosine = config.retrieval.similarity == "cosine"
         self.normalized: Callable[[Any], Any] = lambda x: tf.math.l2_normalize(x, axis=-1) if cosine else x
 

@@ -12,6 +12,7 @@ from beam_pipelines.scoring.signature import TensorSpec
 
 # The inputs that every exported model may have; trainer/contract.py has the names.
 HISTORY, TIMESTAMPS, EVENTS = "history_item_id", "history_timestamp", "history_event"
+WISH_SEPARATOR = "\x1e"
 QUERY, EXCLUDE, ALLOW, ITEM = "query", "exclude_item_id", "allow_category", "item_id"
 _RENAMED = {"exclude": EXCLUDE, "allow_category": ALLOW, "query": QUERY, "items": ITEM}
 _FEATURE_ROLES = (
@@ -121,8 +122,8 @@ def request_row(request: Any, key: str) -> tuple[str, dict[str, Any]]:
     """Key and inputs of a request as the client takes it, with the id beside it.
 
     Args:
-        request: {"user_id", "history": [id or {"item_id", "timestamp", "event"}], "query", "user": {}, "exclude",
-            "allow_category", "items"}, and any input of the signature by its name.
+        request: {"user_id", "history": [id or {"item_id", "timestamp", "event"}], "query": a text or
+            several, "user": {}, "exclude", "allow_category", "items"}, and any input of the signature by its name.
         key: name of the id.
 
     Raises:
@@ -140,6 +141,8 @@ def request_row(request: Any, key: str) -> tuple[str, dict[str, Any]]:
         raise UnusableError("wrong_type", f"'user' must be an object of features, got {user!r:.80}")
     fields = _history(rest.pop("history", None) or [])
     fields |= {_RENAMED.get(str(name), str(name)): value for name, value in (*rest.items(), *user.items())}
+    if isinstance(wishes := fields.get(QUERY), list) and all(isinstance(wish, str) for wish in wishes):
+        fields[QUERY] = WISH_SEPARATOR.join(filter(None, wishes))
     return identity, {name: value for name, value in fields.items() if value is not None}
 
 

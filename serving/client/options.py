@@ -37,7 +37,7 @@ class CallOptions(TypedDict, total=False):
 class UserOptions(CallOptions, total=False):
     """What calls about one user take: the fields of `UserQuery` that are described there."""
 
-    query: str
+    query: str | Sequence[str]
     user: Mapping[str, FeatureValue] | None
     key: str | None
 

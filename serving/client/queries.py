@@ -23,6 +23,10 @@ _NUMBERS = {
 }
 
 
+WISH_SEPARATOR = "\x1e"
+"""Stands between the wishes of a query; trainer/contract.py has the same."""
+
+
 class Event(NamedTuple):
     """One thing a user did.
 
@@ -44,7 +48,8 @@ class UserQuery:
     Attributes:
         history: items the user had to do with, oldest first. Ids the model does not know are passed over by
             it.
-        query: what the user wishes for, in free text.
+        query: what the user wishes for, in free text; or several wishes, each a text. Words after "not", "without"
+            or 不要 lower their items, see docs/intents.md.
         user: features of the user by their names in the data set's schema.
         exclude: ids that must not be recommended.
         allow_category: recommend only items of one of these categories; empty: all.
@@ -64,7 +69,7 @@ class UserQuery:
     """
 
     history: Sequence[str | Event] = ()
-    query: str = ""
+    query: str | Sequence[str] = ""
     user: Mapping[str, FeatureValue] = field(default_factory=dict)
     exclude: Sequence[str] = ()
     allow_category: Sequence[str] = ()
@@ -90,8 +95,17 @@ class UserQuery:
         _check_strings("history", self.item_ids)
         for name, limits in _NUMBERS.items():
             _check_number(name, getattr(self, name), *limits)
+        if not isinstance(self.query, str | list | tuple):
+            raise InvalidRequestError(
+                f"`query` must be a string or a list of strings, got {type(self.query).__name__}"
+            )
         if not isinstance(self.query, str):
-            raise InvalidRequestError(f"`query` must be a string, got {type(self.query).__name__}")
+            _check_strings("query", self.query)
+
+    @property
+    def wishes(self) -> str:
+        """The query as a model takes it: all wishes in one text."""
+        return self.query if isinstance(self.query, str) else WISH_SEPARATOR.join(filter(None, self.query))
 
     @property
     def item_ids(self) -> list[str]:
@@ -108,8 +122,8 @@ class UserQuery:
         """Returns the query that a JSON object describes.
 
         Args:
-            value: {"history": [id, ...] or [{"item_id", "timestamp", "event"}, ...], "query": "", "user": {},
-                ...}: the fields of this class, every key optional.
+            value: {"history": [id, ...] or [{"item_id", "timestamp", "event"}, ...], "query": "" or ["", ...],
+                "user": {}, ...}: the fields of this class, every key optional.
 
         Raises:
             InvalidRequestError: an unknown key, or a value of another type.

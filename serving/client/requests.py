@@ -40,7 +40,7 @@ def query_tensors(
         )
     if not queries:
         raise InvalidRequestError("no query was given, expected at least one")
-    if "query" not in signature.inputs and any(query.query for query in queries):
+    if "query" not in signature.inputs and any(query.wishes for query in queries):
         raise _missing("query", "query", signature)
     own = QUERY_INPUTS.union(extra)
     user_features = [name for name in signature.inputs if name not in own]
@@ -138,7 +138,7 @@ _FIXED: dict[str, Callable[[Sequence[UserQuery]], Any]] = {
     HISTORY: lambda queries: _string_rows([query.item_ids for query in queries]),
     "history_timestamp": _timestamps,
     "history_event": lambda queries: _string_rows([[e.event for e in query.events] for query in queries]),
-    "query": lambda queries: encode_strings([query.query for query in queries], (len(queries),)),
+    "query": lambda queries: encode_strings([query.wishes for query in queries], (len(queries),)),
 }
 
 

@@ -15,10 +15,11 @@ from beam_pipelines import config as beam_config
 from beam_pipelines import contract as dataset_contract
 from beam_pipelines.errors import ConfigError as BeamConfigError
 from beam_pipelines.requests import as_request
+from beam_pipelines.scoring import rows
 from beam_pipelines.settings import Protocol
 from serving import fake_model
 from serving.cli_options import _CONNECTION
-from serving.client import requests
+from serving.client import queries, requests
 from serving.client.queries import UserQuery
 from serving.server import signature as server_signature
 from serving.server import warmup as server_warmup
@@ -52,6 +53,10 @@ def test_the_dataset_directory_has_one_format_and_one_set_of_file_names() -> Non
 def test_roles_and_dtypes_are_the_same() -> None:
     assert get_args(dataset_contract.Role) == contract.ROLES
     assert get_args(get_type_hints(dataset_contract.Feature)["dtype"]) == dataset._DTYPES
+
+
+def test_wishes_are_separated_by_the_same_character() -> None:
+    assert queries.WISH_SEPARATOR == rows.WISH_SEPARATOR == contract.WISH_SEPARATOR
 
 
 def test_split_protocols_are_the_same() -> None:

@@ -86,6 +86,26 @@ def test_every_option_reaches_the_request(run, server):
     assert inputs["job"].tolist() == [b"cook"]
 
 
+def test_several_wishes_are_one_text_with_a_separator(run, server):
+    from serving.wire.tensors import decode_tensor
+
+    def sent():
+        return decode_tensor(server.calls[-1].request.inputs["query"]).tolist()
+
+    run("recommend", "--query", "a dark film, not Alien", "--query", "short")
+    assert sent() == [b"a dark film, not Alien\x1eshort"]
+    run(
+        "recommend",
+        "--request",
+        "-",
+        text=json.dumps([{"query": ["x", "", "y"]}, {"query": []}, {"query": "z"}]),
+    )
+    assert sent() == [b"x\x1ey", b"", b"z"]
+    refused = run("recommend", "--request", "-", text=json.dumps({"query": [3]}))
+    assert refused.exit_code != 0
+    assert "`query` must hold strings" in refused.output
+
+
 def test_options_of_the_connection_reach_the_client(run, server):
     server.fail("UNAVAILABLE", times=2)
     assert run("similar", "a", "--attempts", "2").exit_code == 3

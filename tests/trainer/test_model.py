@@ -223,6 +223,21 @@ def test_hidden_histories_leave_text_and_user():
         assert min(np.abs(queries[row] - vector.numpy()[0]).max() for vector in either) < 1e-5
 
 
+def test_some_queries_ask_twice_in_two_views_of_the_target():
+    model = make(query_text={"rate": 0.8, "several": 0.5})
+    targets = np.arange(2000, dtype=np.int32) % N
+    asked = model._asked(tf.constant(targets), model.catalogue)
+    _, vectors = model._inputs(tf.constant(targets), tf.constant(targets), asked, model.catalogue)
+    first, second = tf.unstack(vectors, axis=1)
+    asks, view, twice = asked.asks.numpy(), asked.view.numpy(), asked.also.numpy() >= 0
+    assert not (twice & ~asks).any()
+    assert abs(twice.sum() - 800) < 5 * 22  # half of 1600 in 2000, deviation 22
+    np.testing.assert_array_equal(first.numpy()[asks], VIEWS[targets[asks], view[asks]])
+    np.testing.assert_array_equal(second.numpy()[twice], VIEWS[targets[twice], 1 - view[twice]])
+    assert not second.numpy()[~twice].any()
+    assert all(np.isfinite(value) for value in floats(model.losses_of(batch())).values())
+
+
 def test_the_share_of_text_queries_is_the_setting():
     model = make(query_text={"rate": 0.4, "without_history": 0.25})
     targets = tf.zeros([2000], tf.int32)

@@ -207,6 +207,52 @@ def test_times_event_types_user_and_text_all_count(tower):
         assert (np.abs(changed.numpy() - before).max(axis=1) > 1e-4).all()
 
 
+TEXTS = np.random.default_rng(2).normal(size=(4, 3)).astype(np.float32)
+
+
+def test_one_wish_is_the_text_itself_bit_for_bit(tower):
+    alone = tower(history(), users(), tf.constant(TEXTS)).numpy()
+    for width in (1, 3):
+        wishes = np.zeros((4, width, 3), np.float32)
+        wishes[:, width // 2] = TEXTS
+        np.testing.assert_array_equal(tower(history(), users(), tf.constant(wishes)).numpy(), alone)
+    silent = tower(history(), users(), tf.zeros([4, 3])).numpy()
+    np.testing.assert_array_equal(tower(history(), users(), tf.zeros([4, 2, 3])).numpy(), silent)
+
+
+def test_several_wishes_are_weighted_by_what_the_history_asks(tower):
+    state = tf.constant(np.random.default_rng(4).normal(size=(4, 8)).astype(np.float32))
+    wishes = np.stack([TEXTS, TEXTS[::-1], 0 * TEXTS], axis=1)
+    first, last = (projection.kernel.numpy() for projection in tower._fusion._projections[::3])
+    scores = np.einsum("qd,qwd->qw", state @ first, wishes @ last)[:, :2] / np.sqrt(8)
+    weights = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    mean = np.einsum("qw,qwe->qe", weights, wishes[:, :2]).astype(np.float32)
+    np.testing.assert_allclose(
+        tower.combine(state, users(), tf.constant(wishes)).numpy(),
+        tower.combine(state, users(), tf.constant(mean)).numpy(),
+        rtol=1e-5,
+    )
+    other_order = tower.combine(state, users(), tf.constant(wishes[:, [2, 1, 0]])).numpy()
+    np.testing.assert_allclose(
+        other_order, tower.combine(state, users(), tf.constant(wishes)).numpy(), rtol=1e-5
+    )
+
+
+def test_what_is_not_wanted_is_taken_away_as_it_would_be_added_to_nobody(tower):
+    unwanted = TEXTS * np.array([1, 0, 1, 0], np.float32)[:, None]
+    plain = tower(history(), users(), tf.constant(TEXTS)).numpy()
+    spared = tower(history(), users(), tf.constant(TEXTS), tf.constant(unwanted)).numpy()
+    np.testing.assert_array_equal(spared[1::2], plain[1::2])
+    nobody = tower.states(history(), training=False)[:, 0]
+    added = tower.combine(nobody, users(), tf.constant(unwanted)) - tower.combine(
+        nobody, users(), tf.zeros([4, 3])
+    )
+    np.testing.assert_allclose(plain - spared, added.numpy(), atol=1e-5)
+    assert np.abs(added.numpy()[::2]).max() > 1e-2
+    none = tower(history(), users(), tf.constant(TEXTS), tf.zeros([4, 3])).numpy()
+    np.testing.assert_array_equal(none, plain)
+
+
 def test_without_user_features_and_text_the_state_is_the_query():
     layer = QueryTower(
         ModelConfig(embedding_dim=8, history={"max_length": 6}),

@@ -22,6 +22,7 @@ from trainer.keras_compat import tf
 from trainer.lexical import LEXICAL
 from trainer.preparation import feature_names
 from trainer.probes import Arrays
+from trainer.wishes import split_wishes, wish_vectors
 from trainer.workbench import Workbench
 
 Floats = npt.NDArray[np.float32]
@@ -78,7 +79,8 @@ class LiveExplainer:
         history, words, user = np.split(contributions(queries, places), ends[:2])
         spread = np.zeros((len(seen), queries.shape[1]))
         spread[events] = history
-        known = len(events) > 0 or bool(row[contract.QUERY].strip())
+        asked = split_wishes(tf.constant([row[contract.QUERY]], tf.string)).asked()[0]
+        known = len(events) > 0 or bool(asked)
         full, empty = queries[sum(sizes)], queries[0]
         scale = np.log1p(self._bench.preparation.catalogue.counts[np.maximum(items, 0)])
         score = vectors @ full if known else scale
@@ -147,10 +149,12 @@ class LiveExplainer:
         encoder, model = self._bench.encoder, self._bench.model
         if not model.query_tower.text_width or encoder is None:
             return None
-        distinct = sorted(set(texts))
-        vectors = encoder.encode_all(distinct, 32)  # type: ignore[arg-type]  # bytes need not be UTF-8
-        place = {text: number for number, text in enumerate(distinct)}
-        return model.projected(tf.constant(vectors[[place[text] for text in texts]]))
+
+        def encode(wishes: Any) -> Any:
+            distinct, places = np.unique(wishes.numpy().astype(object), return_inverse=True)
+            return tf.constant(encoder.encode_all(distinct.tolist(), 32)[places])
+
+        return wish_vectors(split_wishes(tf.constant(list(texts), tf.string)), encode)
 
     def _of_texts(self, items: npt.NDArray[np.int32], query: Floats, scale: Floats, known: bool) -> Arrays:
         """The outputs about the words of the items' texts."""

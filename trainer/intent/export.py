@@ -13,13 +13,14 @@ from rich.console import Console
 
 from trainer import contract
 from trainer.config import digest_of
-from trainer.errors import ExportError
+from trainer.errors import ConfigError, ExportError
 from trainer.export import check_lint, read_facts
 from trainer.intent.classifier import IntentClassifier
+from trainer.intent.config import IntentConfig
 from trainer.intent.labelled import LabelledTexts, read_labelled
 from trainer.intent.pieces import WordPieces
 from trainer.intent.project import IntentProject
-from trainer.intent.serving import PREDICT, IntentModule, mark_classify
+from trainer.intent.serving import NEAREST, PREDICT, IntentModule, KnownTexts, mark_classify
 from trainer.intent.training import load_trained, predict
 from trainer.keras_compat import tf
 from trainer.publishing import publishing
@@ -49,13 +50,14 @@ def export(project: IntentProject, console: Console, *, overwrite: bool = False)
     """
     manifest = RunDirectory(project.run_dir).finished()
     base = project.export.directory / project.name
-    identity = digest_of(manifest["identity"], project.export.serving_release)
+    config = project.intent
+    found = (config.answers, config.answer_column) if config.answers else ()
+    identity = digest_of(manifest["identity"], project.export.serving_release, *found)
     newest = newest_version(base)
     if newest is not None and not overwrite and read_facts(newest).get("identity") == identity:
         console.print(f"{newest} is up to date: same run. Use --overwrite to write another version.")
         return newest
     classifier, encoder, classes = load_trained(project)
-    config = project.intent
     probes = read_labelled(config.train, config.text_column, config.label_column)
     probes = probes.rows(np.linspace(0, len(probes) - 1, _PROBES).astype(np.int64))
     number = next_version(base)
@@ -75,12 +77,36 @@ def export(project: IntentProject, console: Console, *, overwrite: bool = False)
     }
     with publishing(base, number) as folder:
         console.print(f"Writing version {number} of {project.name} ...")
-        _save(IntentModule(classifier, encoder, classes), facts, probes, project, folder)
+        known = known_texts(config, classifier, encoder, classes)
+        module = IntentModule(classifier, encoder, classes, known, config.answers)
+        _save(module, facts, probes, project, folder)
         check_lint(folder, project.export.serving_release)
         console.print("Loading it in a fresh process and comparing its answers with the live model ...")
         _compare(classifier, encoder, classes, probes, folder)
     console.print(f"Exported {base / str(number)}: {len(classes)} classes.")
     return base / str(number)
+
+
+def known_texts(
+    config: IntentConfig, classifier: IntentClassifier, encoder: TextEncoder, classes: Sequence[str]
+) -> KnownTexts | None:
+    """The texts of the training file with their answers, where `intent.answers` asks for them.
+
+    Raises:
+        ConfigError: there are fewer texts than answers are to be found.
+        DatasetError: the file cannot be used.
+    """
+    if not config.answers:
+        return None
+    texts = read_labelled(config.train, config.text_column, config.label_column)
+    answers = texts.labels
+    if config.answer_column is not None:
+        answers = read_labelled(config.train, config.text_column, config.answer_column).labels
+    if len(texts) < config.answers:
+        raise ConfigError(
+            f"intent.answers = {config.answers}, but {config.train} has {len(texts)} texts only."
+        )
+    return KnownTexts(classifier.read(WordPieces.of(texts, encoder, classes)), texts.texts, answers)
 
 
 def _save(
@@ -93,7 +119,9 @@ def _save(
     extra = folder / contract.EXTRA_ASSETS
     write_json(extra / contract.SERVING_FILE, {**facts, "signatures": sorted(signatures)})
     sizes = sorted(set(project.export.warmup_batch_sizes))
-    write_requests(extra / contract.WARMUP_FILE, ((PREDICT, _request(probes, size)) for size in sizes))
+    asked = [name for name in (PREDICT, NEAREST) if name in signatures]
+    requests = ((name, _request(probes, size)) for size in sizes for name in asked)
+    write_requests(extra / contract.WARMUP_FILE, requests)
 
 
 def _request(probes: LabelledTexts, size: int) -> dict[str, Any]:

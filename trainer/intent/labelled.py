@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,6 +93,25 @@ def _check_columns(file: Path, columns: object, *wanted: str) -> None:
             )
 
 
+def numbers_of(labels: Sequence[str], classes: Sequence[str], file: Path) -> npt.NDArray[np.int32]:
+    """int32 [N] places of labels among the classes.
+
+    Args:
+        labels: [N] names.
+        classes: [C] names.
+        file: Where the labels stand.
+
+    Raises:
+        DatasetError: a label is none of the classes.
+    """
+    place = {label: number for number, label in enumerate(classes)}
+    if unknown := sorted(set(labels) - set(classes)):
+        raise DatasetError(
+            f"{file} has {len(unknown)} labels that the training file lacks, for example {unknown[0]!r}."
+        )
+    return np.asarray([place[label] for label in labels], np.int32)
+
+
 def split_by_label(
     labels: tuple[str, ...], share: float, seed: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -99,7 +119,7 @@ def split_by_label(
 
     Args:
         labels: [N] label of each row.
-        share: Of the second part.
+        share: Of the second part; 0 puts all rows into the first.
         seed: Of the draw.
 
     Returns:
@@ -118,7 +138,7 @@ def split_by_label(
         if taken[label] < quota:
             taken[label] += 1
             held.append(row)
-    if not held:
+    if share and not held:
         raise DatasetError(
             f"{len(labels):,} labelled texts are too few to set {share:.0%} of each label aside for validation. Label "
             "more texts, or raise intent.validation_share."

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from trainer import contract
-from trainer.intent.classifier import IntentClassifier
+from trainer.intent.classifier import IntentClassifier, unit_means
+from trainer.intent.on_recommender import IntentHead
 from trainer.keras_compat import tf
 from trainer.packed_bert import FrozenBert
 from trainer.signatures import parse_examples
@@ -16,33 +17,49 @@ CLASSIFY = "classify_intent"
 """For the Classify RPC: serialized tf.train.Examples with a feature `query`."""
 PREDICT = "predict_intent"
 """For the Predict RPC: `query` string [B] to `label` string [B, C] and `score` float32 [B, C], best first."""
+NEAREST = "nearest_answers"
+"""For the Predict RPC: `query` string [B] to `text`, `answer` string [B, K] and `score` float32 [B, K], best first."""
 CLASSIFY_METHOD = "tensorflow/serving/classify"
 
 _QUERY = {contract.QUERY: tf.TensorSpec([None], tf.string, name=contract.QUERY)}
 
 
-class IntentModule(tf.Module):  # type: ignore[misc]
+class KnownTexts(NamedTuple):
+    """Texts that were answered before.
+
+    Attributes:
+        vectors: float32 [N, E] of length 1.
+        texts: [N] texts.
+        answers: [N] answers.
+    """
+
+    vectors: Any
+    texts: Sequence[str]
+    answers: Sequence[str]
+
+
+class Intents(tf.Module):  # type: ignore[misc]
     """Answers with every class, most likely first.
 
     Args:
-        classifier: The trained classifier; its weights are copied.
-        encoder: Its tokenizer and limits.
         classes: [C] names.
+        kernel: float32 [E, C] and
+        bias: float32 [C] of the dense layer; they are copied.
     """
 
-    def __init__(self, classifier: IntentClassifier, encoder: TextEncoder, classes: Sequence[str]) -> None:
-        super().__init__(name="intent")
-        self._bert = FrozenBert(classifier.backbone)
-        self._head = [tf.Variable(weight.value, trainable=False) for weight in classifier.head.weights]
+    def __init__(self, classes: Sequence[str], kernel: Any, bias: Any) -> None:
+        super().__init__(name="intents")
+        self._head = [tf.Variable(weight, trainable=False) for weight in (kernel, bias)]
         self._classes = tf.constant(list(classes))
-        self._pack = _Packer(encoder)
+
+    def vectors(self, texts: Any) -> Any:
+        """float32 [B, E] of length 1 of string [B] texts."""
+        raise NotImplementedError
 
     def scores(self, texts: Any) -> Any:
         """float32 [B, C] probabilities of string [B]."""
-        pieces = self._pack.pack(texts)
-        mean = tf.math.segment_mean(self._bert(pieces), tf.cast(pieces.value_rowids(), tf.int32))
         kernel, bias = self._head
-        return tf.nn.softmax(tf.matmul(mean, kernel) + bias)
+        return tf.nn.softmax(tf.matmul(self.vectors(texts), kernel) + bias)
 
     def ranked(self, texts: Any) -> tuple[Any, Any]:
         """Labels string [B, C] and probabilities float32 [B, C], best first."""
@@ -68,11 +85,83 @@ class IntentModule(tf.Module):  # type: ignore[misc]
         }
 
 
-class _Packer:
-    """The tokenizer, out of sight of TensorFlow's tracking: it would bring its Keras BERT along."""
+class IntentModule(Intents):
+    """The classifier with a BERT of its own.
 
-    def __init__(self, encoder: TextEncoder) -> None:
-        self.pack = encoder.pack
+    Args:
+        classifier: The trained classifier; its weights are copied.
+        encoder: Its tokenizer and limits.
+        classes: [C] names.
+        known: Texts and their answers to find for a query; None = none are found.
+        k: How many.
+    """
+
+    def __init__(
+        self,
+        classifier: IntentClassifier,
+        encoder: TextEncoder,
+        classes: Sequence[str],
+        known: KnownTexts | None = None,
+        k: int = 0,
+    ) -> None:
+        super().__init__(classes, *(weight.value for weight in classifier.head.weights))
+        self._known, self._k = None, k
+        if known is not None:
+            self._known = [
+                tf.Variable(part, trainable=False) for part in (known.vectors, known.texts, known.answers)
+            ]
+        self._bert = FrozenBert(classifier.backbone)
+        self._hidden = _Hidden(encoder.pack)
+
+    def vectors(self, texts: Any) -> Any:
+        """As the classifier makes them."""
+        pieces = self._hidden.function(texts)
+        return unit_means(self._bert(pieces), pieces)
+
+    def nearest(self, texts: Any) -> dict[str, Any]:
+        """The known texts [B, K] with the highest cosine, and their answers."""
+        vectors, known, answers = (tf.convert_to_tensor(part) for part in self._known or ())
+        best = tf.math.top_k(tf.matmul(self.vectors(texts), vectors, transpose_b=True), k=self._k)
+        return {
+            "text": tf.gather(known, best.indices),
+            "answer": tf.gather(answers, best.indices),
+            contract.SCORE: best.values,
+        }
+
+    def signatures(self) -> dict[str, Any]:
+        """Those of every classifier, and the one that finds answers if there are any."""
+        signatures = super().signatures()
+        if self._known is not None:
+
+            def nearest_answers(query: Any) -> dict[str, Any]:
+                return self.nearest(query)
+
+            signatures[NEAREST] = tf.function(nearest_answers).get_concrete_function(**_QUERY)
+        return signatures
+
+
+class TowerIntents(Intents):
+    """A dense layer on the text tower of a served recommender, which keeps the tower's variables.
+
+    Args:
+        head: What was learned.
+        encode: float32 [B, E] text vectors of string [B].
+    """
+
+    def __init__(self, head: IntentHead, encode: Callable[[Any], Any]) -> None:
+        super().__init__(head.classes, head.kernel, head.bias)
+        self._hidden = _Hidden(encode)
+
+    def vectors(self, texts: Any) -> Any:
+        """As the recommender reads queries."""
+        return tf.math.l2_normalize(self._hidden.function(texts), axis=1)
+
+
+class _Hidden:
+    """A function out of sight of TensorFlow's tracking: it would bring a Keras BERT along."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.function = function
 
 
 def mark_classify(folder: str) -> None:

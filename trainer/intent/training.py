@@ -15,10 +15,11 @@ from trainer.checkpoint import load_checkpoint
 from trainer.config import digest_of
 from trainer.errors import DatasetError
 from trainer.fitting import fit_resumably
+from trainer.intent.answers import answer_report, print_answers
 from trainer.intent.card import write_intent_card
 from trainer.intent.classifier import IntentClassifier, make_optimizer
 from trainer.intent.config import IntentConfig
-from trainer.intent.labelled import LabelledTexts, read_labelled, split_by_label
+from trainer.intent.labelled import LabelledTexts, numbers_of, read_labelled, split_by_label
 from trainer.intent.pieces import WordPieces, training_batches
 from trainer.intent.project import IntentProject
 from trainer.intent.report import classification_report, print_classification
@@ -28,6 +29,7 @@ from trainer.text_encoder import TextEncoder, load_text_encoder
 from trainer.workbench import encoder_fingerprint
 
 _MONITORED = "val_accuracy"
+_DONE = "epochs_done"  # monitored where nothing is held out: the last epoch is the best
 _BATCH = 256  # texts classified at once where nothing is trained
 
 
@@ -72,9 +74,8 @@ def train(project: IntentProject, console: Console, *, overwrite: bool = False) 
     }
     write_intent_card(run, project.name, manifest)
     run.write_manifest(manifest)
-    console.print(
-        f"Best epoch {state['best_epoch'] + 1}: validation accuracy {best[_MONITORED]:.4f}. Run: {run.path}"
-    )
+    chosen = f"validation accuracy {best[_MONITORED]:.4f}" if _MONITORED in best else "the last one"
+    console.print(f"Best epoch {state['best_epoch'] + 1}: {chosen}. Run: {run.path}")
     return run
 
 
@@ -92,12 +93,19 @@ def evaluate(project: IntentProject, console: Console) -> dict[str, Any]:
         )
     texts = _read(config, config.test)
     classifier, encoder, classes = load_trained(project)
-    if unknown := sorted(set(texts.labels) - set(classes)):
-        raise DatasetError(
-            f"{config.test} has {len(unknown)} labels that the training file lacks, for example {unknown[0]!r}."
-        )
+    numbers_of(texts.labels, classes, config.test)  # says what is wrong with them
     report = _measure(classifier, WordPieces.of(texts, encoder, classes), classes)
     print_classification(report, console, str(config.test))
+    if config.answers:
+        known = _read(config, config.train)
+        pieces = [WordPieces.of(part, encoder, classes) for part in (texts, known)]
+        report["answers"] = answer_report(
+            (texts.texts, known.texts),
+            (pieces[0].labels, pieces[1].labels),
+            (classifier.read(pieces[0]), classifier.read(pieces[1])),
+            encoder,
+        )
+        print_answers(report["answers"], console, len(known))
     write_json(project.evaluation_file, report)
     run = RunDirectory(project.run_dir)
     write_intent_card(run, project.name, run.finished(), report)
@@ -125,7 +133,9 @@ def _read(config: IntentConfig, file: Path) -> LabelledTexts:
 
 def _learned(config: IntentConfig) -> dict[str, Any]:
     """The settings that change what is learned."""
-    return config.model_dump(mode="json", exclude={"train", "test", "encoder"})
+    return config.model_dump(
+        mode="json", exclude={"train", "test", "encoder", "answers", "answer_column", "tower"}
+    )
 
 
 def _fresh(project: IntentProject, classes: int) -> tuple[IntentClassifier, TextEncoder]:
@@ -150,21 +160,25 @@ def _fit(project: IntentProject, texts: LabelledTexts, run: RunDirectory, consol
     console.print(
         f"{len(pieces):,} texts to learn from, {len(held):,} to choose the epoch by, {len(classes)} classes."
     )
+    if not run.last.exists():
+        classifier.begin_with_means(pieces)
     return fit_resumably(
         classifier,
         variables,
         run,
         lambda first: training_batches(pieces, config, first),
-        lambda: _figures(classifier, held, classes),
+        lambda: _figures(classifier, held, classes) or {_DONE: float(optimizer.iterations) / steps},
         console,
         epochs=config.epochs,
         steps=steps,
         patience=config.patience,
-        monitored=_MONITORED,
+        monitored=_MONITORED if len(held) else _DONE,
     )
 
 
 def _figures(classifier: IntentClassifier, pieces: WordPieces, classes: tuple[str, ...]) -> dict[str, float]:
+    if not len(pieces):
+        return {}
     report = _measure(classifier, pieces, classes)
     return {f"val_{name}": report[name] for name in ("accuracy", "macro_f1")}
 

@@ -84,17 +84,25 @@ class TextTower:
             asked: Which queries have a text, an `AskedTexts`; None in a model without text queries.
 
         Returns:
-            float32 [M, E] and float32 [Q, E]; zeros where there is no text.
+            float32 [M, E] and float32 [Q, E], or [Q, 2, E] where some ask twice; zeros where there is no text.
         """
-        queries = tf.zeros_like(targets)
-        if asked is not None:
-            views = tf.gather_nd(self._views, tf.stack([targets, asked.view], axis=1))
-            queries = tf.where(asked.asks, views, 0)
-        rows = tf.concat([[0], tf.gather(self._items, items), queries], axis=0)
+        queries = [tf.zeros_like(targets)] if asked is None else self._asked_rows(targets, asked)
+        rows = tf.concat([[0], tf.gather(self._items, items), *queries], axis=0)
         distinct, where = tf.unique(rows)  # the blank text comes first
         vectors = tf.pad(self.vectors(distinct[1:]), [[1, 0], [0, 0]])
         found = tf.gather(vectors, where[1:])
-        return found[: tf.size(items)], found[tf.size(items) :]
+        said = tf.split(found[tf.size(items) :], len(queries))
+        return found[: tf.size(items)], said[0] if len(said) == 1 else tf.stack(said, axis=1)
+
+    def _asked_rows(self, targets: Any, asked: Any) -> list[Any]:
+        """int32 [Q] texts of the first wishes, and of the second ones if there may be some; 0 = none."""
+        wishes = [(asked.view, asked.asks)]
+        if asked.also is not None:
+            wishes.append((tf.maximum(asked.also, 0), asked.also >= 0))
+        return [
+            tf.where(asks, tf.gather_nd(self._views, tf.stack([targets, view], axis=1)), 0)
+            for view, asks in wishes
+        ]
 
     def vectors(self, rows: Any) -> Any:
         """float32 [S, E] vectors of int32 [S] texts, none of them blank, each encoded at its true length."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -12,13 +13,14 @@ from tensorflow_serving.apis import classification_pb2, prediction_service_pb2_g
 
 from serving.client import RecommenderClient
 from serving.server import EmbeddedServer
-from trainer.errors import ExportError
+from trainer.errors import ConfigError, ExportError
 from trainer.intent import export as exporting
+from trainer.intent.answers import answer_figures
 from trainer.intent.export import export
 from trainer.intent.labelled import LabelledTexts
 from trainer.intent.pieces import WordPieces
 from trainer.intent.project import IntentProject
-from trainer.intent.training import load_trained, predict
+from trainer.intent.training import evaluate, load_trained, predict
 from trainer.keras_compat import tf
 from trainer.lint.lint import lint
 
@@ -87,3 +89,43 @@ def test_other_answers_than_the_live_model_are_not_published(
     with pytest.raises(ExportError, match="the live model says"):
         export(trained, Console(quiet=True), overwrite=True)
     assert [child.name for child in exported.parent.iterdir()] == [exported.name]
+
+
+def test_answers_of_the_nearest_known_texts(trained: IntentProject, tmp_path: Path) -> None:
+    file = tmp_path / "train.csv"
+    rows = trained.intent.train.read_text("utf-8").splitlines()[1:]
+    file.write_text("\n".join(["text,label,reply", *(f"{row},see {row[-3:]}" for row in rows)]), "utf-8")
+    update = {"train": file, "answers": 3, "answer_column": "reply"}
+    project = trained.model_copy(
+        update={
+            "intent": trained.intent.model_copy(update=update),
+            "export": trained.export.model_copy(update={"directory": tmp_path / "saved_models"}),
+        }
+    )
+    version = export(project, Console(quiet=True))
+    assert (
+        "nearest_answers" in json.loads((version / "assets.extra" / "serving.json").read_text())["signatures"]
+    )
+    asked = tf.constant(["a sad film i3", "a funny film"])
+    answer = tf.saved_model.load(str(version)).signatures["nearest_answers"](query=asked)
+    assert answer["text"].numpy()[0, 0] == b"a sad film i3"
+    assert answer["answer"].numpy().tolist() == [[b"see cry"] * 3, [b"see ugh"] * 3]
+    assert answer["score"].numpy()[0, 0] == pytest.approx(1.0, abs=1e-5)
+    assert (np.diff(answer["score"].numpy(), axis=1) <= 0).all()
+
+    console = Console(width=120, record=True, file=io.StringIO())
+    report = evaluate(project, console)
+    assert set(report["answers"]) == {"fine-tuned", "encoder as it came", "BM25"}
+    assert report["answers"]["fine-tuned"] == {"recall@1": 1.0, "recall@5": 1.0, "mrr": 1.0}
+    assert "Questions with the same answer, found among 60" in console.export_text()
+    too_many = project.intent.model_copy(update={"answers": 99})
+    with pytest.raises(ConfigError, match=r"intent\.answers = 99, but .* has 60 texts only"):
+        export(project.model_copy(update={"intent": too_many}), Console(quiet=True))
+
+
+def test_figures_of_answers_by_hand() -> None:
+    known = np.asarray([0, 0, 1, 2], np.int32)
+    scores = np.asarray([[3, 1, 2, 0], [1, 1, 1, 1], [4, 3, 2, 0]], np.float32)
+    figures = answer_figures(lambda part: scores[part], np.asarray([0, 1, 2], np.int32), known)
+    # Ranks 1; of equal scores the three wrong ones come first, 4; and 4.
+    assert figures == {"recall@1": 1 / 3, "recall@5": 1.0, "mrr": pytest.approx((1 + 1 / 4 + 1 / 4) / 3)}

@@ -12,7 +12,7 @@ from rich.console import Console
 from trainer import cli
 from trainer.checkpoint import load_checkpoint
 from trainer.errors import ConfigError, DatasetError, RunError
-from trainer.intent.classifier import make_optimizer
+from trainer.intent.classifier import IntentClassifier, divergence, make_optimizer
 from trainer.intent.config import IntentConfig
 from trainer.intent.labelled import LabelledTexts
 from trainer.intent.pieces import WordPieces, training_batches
@@ -72,6 +72,40 @@ def _last_weights(project: IntentProject) -> list[np.ndarray]:
     optimizer = make_optimizer(project.intent, classifier, 1)
     load_checkpoint(RunDirectory(project.run_dir).last, [*classifier.variables, *optimizer.variables])
     return [variable.numpy() for variable in classifier.variables]
+
+
+def test_the_dense_layer_begins_with_the_mean_of_each_class(trained, encoder):
+    texts = LabelledTexts(("a film", "a sad film", "dark"), ("x", "x", "y"))
+    pieces = WordPieces.of(texts, encoder, ["x", "y"])
+    config = IntentConfig(train=Path("x"), scale=7.0)
+    classifier = IntentClassifier(config, encoder.with_backbone(encoder.backbone), 2)
+    classifier.begin_with_means(pieces)
+    vectors = encoder.encode_all(texts.texts, 3)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    mean = vectors[0] + vectors[1]
+    expected = 7 * np.stack([mean / np.linalg.norm(mean), vectors[2]])
+    np.testing.assert_allclose(classifier.head.kernel.numpy().T, expected, atol=1e-4)
+    np.testing.assert_allclose(classifier.logits(*pieces.take(np.arange(3))), vectors @ expected.T, atol=1e-4)
+
+
+def test_nothing_held_out_learns_from_all_and_keeps_the_last_epoch(trained, tmp_path, capsys):
+    settings = {"validation_share": 0.0, "consistency": 1.0, "epochs": 3, "patience": 1}
+    every = trained.model_copy(
+        update={"work_dir": tmp_path, "intent": trained.intent.model_copy(update=settings)}
+    )
+    run = train(every, Console(width=200))
+    said = capsys.readouterr().out
+    assert "60 texts to learn from, 0 to choose the epoch by" in said
+    assert "Best epoch 3: the last one" in said
+    assert (run.finished()["best_epoch"], run.finished()["validation"]["epochs_done"]) == (3, 3.0)
+    assert "| epochs_done | 3.0000 |" in run.card_file.read_text()
+
+
+def test_divergence_is_that_of_kullback_and_leibler_both_ways():
+    one, other = np.log([[0.5, 0.5], [0.9, 0.1]]), np.log([[0.25, 0.75], [0.9, 0.1]])
+    # KL(p, q) + KL(q, p) of the first row: .5 ln 2 + .5 ln(2/3) + .25 ln .5 + .75 ln 1.5; the second row is 0.
+    row = 0.5 * np.log(2) + 0.5 * np.log(2 / 3) + 0.25 * np.log(0.5) + 0.75 * np.log(1.5)
+    assert float(divergence(tf.constant(one), tf.constant(other))) == pytest.approx(row / 2)
 
 
 def test_a_label_only_in_the_test_file_is_refused(trained, tmp_path):

@@ -197,3 +197,16 @@ def test_a_step_encodes_each_distinct_text_once(bert):
     assert not np.any(items)
     assert not np.any(queries)
     assert len(lengths) == 0
+
+
+def test_a_second_wish_is_read_by_the_bert_that_learns(bert):
+    tower = TextTower(bert, ROWS, TrainConfig(text=TextConfig(mode="full")))
+
+    def step(items, targets):
+        asked = AskedTexts(tf.constant([0, 1]), tf.constant([True, True]), None, tf.constant([1, -1]))
+        return tower.of_step(items, targets, asked)
+
+    items, texts = tf.function(step, autograph=False)(tf.constant([2]), tf.constant([3, 1]))
+    expected = bert.encode_all(["dark", "dark", "sad", "a", ""], 8)
+    np.testing.assert_allclose(items, expected[:1], atol=1e-5)
+    np.testing.assert_allclose(tf.reshape(texts, [4, -1]), expected[1:], atol=1e-5)
