@@ -12,8 +12,9 @@ from trainer.item_tower import ID, TEXT, ItemTower
 from trainer.keras_compat import keras, tf
 from trainer.lexical import LEXICAL, LexicalSketch
 from trainer.model_inputs import AskedTexts, CatalogueTables, ModelSpec
-from trainer.neighbours.scores import neighbour_scores
+from trainer.neighbours.scores import neighbour_scores, recency
 from trainer.neighbours.weights import Blend
+from trainer.new_items import item_flags, query_flags
 from trainer.query_tower import QueryTower
 from trainer.ranking_head import RankingHead
 from trainer.ranking_losses import RankingLosses
@@ -137,9 +138,13 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         return [self._total_mean, *self._loss_means.values()]
 
     def encode_items(self, inputs: dict[str, Any]) -> Any:
-        """float32 [B, D] vectors of items as they are served (nothing dropped); sketches of their words behind it."""
-        vectors = self._normalized(self.item_tower(self._item_inputs(inputs), training=False))
-        return vectors if self.sketch is None else tf.concat([vectors, inputs[LEXICAL]], axis=1)
+        """float32 [B, D] vectors of items as they are served (nothing dropped); what is not learned stands behind."""
+        parts = [self._normalized(self.item_tower(self._item_inputs(inputs), training=False))]
+        if self.sketch is not None:
+            parts.append(inputs[LEXICAL])
+        if self.config.model.new_item_head_start:
+            parts.append(item_flags(inputs[ID]))
+        return tf.concat(parts, axis=1) if len(parts) > 1 else parts[0]
 
     def encode_queries(
         self, history: dict[str, Any], user: dict[str, Any] | None, text: Any | None, words: Any | None = None
@@ -154,18 +159,35 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         """
         wanted, unwanted = text if isinstance(text, WishVectors) else (text, None)
         wanted, unwanted = (part if part is None else self.projected(part) for part in (wanted, unwanted))
-        history = history | {"vectors": self.learned(history["vectors"])}
+        full = history["vectors"]
+        history = history | {"vectors": self.learned(full)}
         queries = self._normalized(self.query_tower(history, user, wanted, unwanted))
-        if self.sketch is None:
-            return queries
-        words = tf.fill([tf.shape(queries)[0]], "") if words is None else words
-        weight = self.config.model.lexical_weight * self.temperature
-        asked = self.sketch.asked(split_wishes(words), self.config.query_text.unwanted_words)
-        return tf.concat([queries, weight * asked], axis=1)
+        parts = [queries]
+        if self.sketch is not None:
+            words = tf.fill([tf.shape(queries)[0]], "") if words is None else words
+            asked = self.sketch.asked(split_wishes(words), self.config.query_text.unwanted_words)
+            asked *= self.config.model.lexical_weight
+            if self.blend.history_words:
+                asked += self.blend.history_words * self._words_of(full, history["mask"])
+            parts.append(self.temperature * asked)
+        if start := self.config.model.new_item_head_start:
+            parts.append(query_flags(tf.shape(queries)[0], start * self.temperature))
+        return tf.concat(parts, axis=1) if len(parts) > 1 else queries
+
+    def _words_of(self, history: Any, mask: Any) -> Any:
+        """float32 [B, S] sketches of the items of histories float32 [B, L, D], added up."""
+        width = self.config.model.embedding_dim
+        sketches = history[..., width : width + self.config.model.lexical_width]
+        return tf.einsum("bl,bls->bs", recency(mask, self.blend.words_half_life), sketches)
 
     def learned(self, vectors: Any) -> Any:
-        """The part of float32 [..., D] vectors that the towers made, without sketches."""
-        return vectors if self.sketch is None else vectors[..., : self.config.model.embedding_dim]
+        """The part of float32 [..., D] vectors that the towers made, without what stands behind."""
+        return vectors[..., : self.config.model.embedding_dim] if self.appends else vectors
+
+    @property
+    def appends(self) -> bool:
+        """Whether something stands behind the learned vectors."""
+        return self.sketch is not None or self.config.model.new_item_head_start > 0
 
     def retrieval_scores(self, queries: Any, items: Any) -> Any:
         """float32 [B, N] from float32 [B, D] query vectors and float32 [N, D] item vectors."""
@@ -200,7 +222,7 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         )[0]
         if blend.neighbours:
             scores += blend.neighbours * self._neighbour_scores(history["items"], rows, blend.half_life)
-        return scores if self.sketch is None else scores + self.lexical_scores(queries, items)
+        return scores + self._appended_scores(queries, items) if self.appends else scores
 
     def _neighbour_scores(self, history: Any, rows: Any, half_life: float | None) -> Any:
         if self.neighbours is None:
@@ -209,8 +231,8 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         past = tf.where(history >= 0, tf.gather(numbers, tf.maximum(history, 0)), 0)
         return neighbour_scores(*self.neighbours, past, tf.gather(numbers, rows), half_life)
 
-    def lexical_scores(self, queries: Any, items: Any) -> Any:
-        """float32 [B, N] what the sketches add to the scores of float32 [B, N, D] item vectors."""
+    def _appended_scores(self, queries: Any, items: Any) -> Any:
+        """float32 [B, N] what stands behind the learned vectors adds to the scores of items float32 [B, N, D]."""
         width = self.config.model.embedding_dim
         return tf.einsum("bd,bnd->bn", queries[:, width:], items[..., width:]) / self.temperature
 

@@ -60,7 +60,13 @@ class ModelScorer:
 
     def refresh(self, item_vectors: Any) -> None:
         """Takes float32 [N, D] item vectors anew, after the model has learned."""
-        self._vectors = self._model.learned(item_vectors)  # nobody asks in words, so no sketch can match
+        self._vectors = self._compared(item_vectors)
+
+    def _compared(self, vectors: Any) -> Any:
+        """The part of float32 [..., D] vectors that can matter where nobody asks in words."""
+        model = self._model
+        behind = model.blend.history_words or model.config.model.new_item_head_start
+        return vectors if behind else model.learned(vectors)
 
     def __call__(self, start: int, stop: int) -> Scores:
         """float32 [stop - start, N] in catalogue order."""
@@ -144,7 +150,7 @@ class ModelScorer:
         mask = items >= 0
         vectors = tf.gather(item_vectors, tf.maximum(items, 0)) * tf.cast(mask, tf.float32)[:, :, tf.newaxis]
         history = {**history, "vectors": vectors, "mask": mask}
-        queries = model.learned(model.encode_queries(history, users or None, text))
+        queries = self._compared(model.encode_queries(history, users or None, text))
         return model.retrieval_scores(queries, item_vectors), queries, history
 
     def _best(self, scores: Any, seen: Any) -> Any:

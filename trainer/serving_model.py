@@ -15,7 +15,8 @@ from trainer.item_tower import ID, TEXT
 from trainer.keras_compat import tf
 from trainer.listing import Head, Lists, Tensors
 from trainer.model import TwoTowerModel
-from trainer.neighbours.scores import neighbour_scores
+from trainer.neighbours.scores import neighbour_scores, recency
+from trainer.new_items import item_flags, query_flags
 from trainer.places import in_rows
 from trainer.rules.permission import Permission
 from trainer.text_encoder import TextEncoder
@@ -115,10 +116,12 @@ class ServingModel(tf.Module):  # type: ignore[misc]
 
     def _item_vectors(self, features: Tensors, inputs: Tensors) -> Any:
         """float32 [B, D] vectors of items from tower inputs and, for the sketch of their words, raw ones."""
-        vectors = self._settings.normalized(self._layers.item_tower(features, training=False))
-        if self._sketch is None or self._settings.item_text is None:
-            return vectors
-        return tf.concat([vectors, self._sketch.items(inputs[self._settings.item_text])], axis=1)
+        parts = [self._settings.normalized(self._layers.item_tower(features, training=False))]
+        if self._sketch is not None and self._settings.item_text is not None:
+            parts.append(self._sketch.items(inputs[self._settings.item_text]))
+        if self._settings.head_start:
+            parts.append(item_flags(features[ID]))
+        return tf.concat(parts, axis=1) if len(parts) > 1 else parts[0]
 
     def similar_items(self, inputs: Tensors) -> Tensors:
         """The items whose vectors have the highest cosine with that of a given one."""
@@ -165,10 +168,21 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         learned = history | {"vectors": self._settings.learned(history["vectors"])}
         query = self._settings.normalized(self._layers.query_tower(learned, user, *text))
         if self._sketch is not None:
-            words = self._sketch.asked(wishes, self._settings.unwanted_words)
-            query = tf.concat([query, self._settings.lexical_weight * words], axis=1)
+            words = self._settings.lexical_weight * self._sketch.asked(wishes, self._settings.unwanted_words)
+            query = tf.concat([query, words + self._history_words(history)], axis=1)
+        if self._settings.head_start:
+            query = tf.concat([query, query_flags(tf.shape(rows)[0], self._settings.head_start)], axis=1)
         known = asked | tf.reduce_any(mask, axis=1)
         return {"query": query, "history": history, "known": known, "seen": rows}
+
+    def _history_words(self, history: Tensors) -> Any:
+        """float32 [B, S], or 0 where they do not count: the sketches of the items of a history."""
+        blend, width = self._settings.blend, self._settings.width
+        if self._sketch is None or not blend.history_words:
+            return 0.0
+        sketches = history["vectors"][..., width : width + self._sketch.width]
+        total = tf.einsum("bl,bls->bs", recency(history["mask"], blend.words_half_life), sketches)
+        return blend.history_words * self._settings.temperature * total
 
     def _listed(self, inputs: Tensors, side: Tensors, head: Head | None) -> Tensors:
         rows, scores, propensity = self._lists(inputs, side, head)
@@ -191,10 +205,10 @@ class ServingModel(tf.Module):  # type: ignore[misc]
             past, wanted = self._index.id_rows_of(history["items"]), self._index.id_rows_of(rows)
             ids, weights = (tf.convert_to_tensor(part) for part in self._neighbours)
             scores += blend.neighbours * neighbour_scores(ids, weights, past, wanted, blend.half_life)
-        if self._sketch is not None:
+        if self._settings.appends:
             width = self._settings.width
-            words = tf.einsum("bd,bnd->bn", side["query"][:, width:], items[..., width:])
-            scores += words / self._settings.temperature
+            behind = tf.einsum("bd,bnd->bn", side["query"][:, width:], items[..., width:])
+            scores += behind / self._settings.temperature
         return tf.where(side["known"][:, tf.newaxis], scores, scale)
 
     def _answer(self, rows: Any, scores: Any) -> Tensors:
@@ -235,7 +249,8 @@ class _Settings:
         self.temperature = float(model.temperature)
         self.user_features = bool(model.spec.user_specs) and config.model.user_features
         self.query_text = model.query_tower.text_width > 0
-        self.blend = model.blend
+        self.blend, self.appends = model.blend, model.appends
+        self.head_start = config.model.new_item_head_start * self.temperature
         self.learned = model.learned
         self.width = config.model.embedding_dim
         self.lexical_weight = config.model.lexical_weight * self.temperature

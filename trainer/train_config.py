@@ -111,6 +111,9 @@ class ModelConfig(Closed):
     by their very words; not trained. 0 = none; 256 find nearly what BM25 finds; see `trainer/lexical.py`."""
     lexical_weight: float = Field(3.0, gt=0)
     """How much BM25's score of a query counts beside the learned score."""
+    new_item_head_start: float = Field(0.0, ge=0)
+    """Added to the scores of items without training events, which the model expects to be chosen never; about the
+    logarithm of how much more often they shall be shown. 0 = as the model finds."""
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> ModelConfig:
@@ -208,8 +211,8 @@ class RankingConfig(Closed):
     weights (Steck 2019) up to 20,000 items, cosines (Sarwar 2001) beyond; 0 = none."""
     blend: bool = True
     """After the last epoch, choose on validation events how much the network's correction and the neighbours count
-    beside the retrieval score (stacking by held-out events, Jahrer 2010); false = the correction in full, no
-    neighbours."""
+    beside the retrieval score, and in a model with `lexical_width` the words of the history (stacking by held-out
+    events, Jahrer 2010); false = the correction in full, nothing else."""
 
 
 class TrainConfig(Closed):

@@ -22,9 +22,11 @@ from trainer.evaluation.queries import EvaluationQueries
 from trainer.evaluation.ranking import evaluate
 from trainer.input import steps_per_epoch, training_batches, training_windows
 from trainer.keras_compat import keras
+from trainer.lexical import LEXICAL
 from trainer.model import TwoTowerModel
 from trainer.model_card import write_model_card
-from trainer.neighbours.blend import blend_run, load_blend
+from trainer.neighbours.blend import choose_blend, describe, load_blend, use_neighbours, write_blend
+from trainer.neighbours.history_words import choose_history_words
 from trainer.neighbours.table import NeighbourTable
 from trainer.optimizers.make import make_optimizer
 from trainer.projector import write_projector
@@ -121,16 +123,28 @@ def _describe(
 
 
 def _blend(config: TrainConfig, bench: Workbench, run: RunDirectory, console: Console) -> None:
-    """Chooses how candidates are ordered, by more validation events than the epochs were compared by."""
+    """Chooses how much each opinion counts, by more validation events than the epochs were compared by."""
+    model, catalogue = bench.model, bench.preparation.catalogue
     sequences, queries = _validation_queries(bench, config, _BLENDING_QUERIES)
-    scorer = ModelScorer(bench.model, bench.preparation, sequences, queries, rerank=True)
-    train, catalogue, table = bench.train, bench.preparation.catalogue, None
+    if model.sketch is not None:
+        retrieval = ModelScorer(model, bench.preparation, sequences, queries, rerank=False)
+        sketches = model.known_catalogue.inputs[LEXICAL].numpy()
+        with console.status("Weighing the words of histories ..."):
+            model.blend = choose_history_words(model, retrieval, queries, sketches)
+    table = None
     if config.ranking.neighbours and catalogue.trained > 1:
         with console.status(f"Finding neighbours of {catalogue.trained:,} items ..."):
             table = NeighbourTable.learned(
-                train.items, train.row_splits, catalogue.trained, config.ranking.neighbours
+                bench.train.items, bench.train.row_splits, catalogue.trained, config.ranking.neighbours
             )
-    blend_run(bench.model, scorer, queries, run, table, console)
+        use_neighbours(model, table)
+    scorer = ModelScorer(model, bench.preparation, sequences, queries, rerank=True)
+    model.blend, figures = choose_blend(model, scorer, queries)
+    run.neighbours_file.unlink(missing_ok=True)
+    if table is not None and model.blend.neighbours:
+        table.save(run.neighbours_file)
+    write_blend(run, model.blend, figures)
+    console.print(describe(model.blend, figures))
 
 
 def _help(

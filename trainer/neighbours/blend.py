@@ -1,20 +1,20 @@
 """Chooses on validation events how much the ranking head and the neighbours count beside retrieval.
 
-The head and the neighbours were both fitted to training events, where each looks better than it is: what they are worth
-beside each other only events that none has seen can say (stacking; Jahrer, Töscher and Legenstein 2010, section 4). Two
-factors and a half-life are all that is chosen, so that some hundred events suffice.
+The head and the neighbours were both fitted to training events, where each looks better than it is: what they are
+worth beside each other only events that none has seen can say (stacking; Jahrer, Töscher and Legenstein 2010, section
+4). A few factors and half-lives are all that is chosen, so that some hundred events suffice. The words of the history
+are weighed first, over the whole catalogue, because they change what is retrieved.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
 
 from trainer.errors import RunError
 from trainer.evaluation.queries import EvaluationQueries
@@ -51,7 +51,9 @@ def choose_blend(
     opinions = (Blend(0.0), Blend(1.0), *(Blend(0.0, 1.0, half_life) for half_life in half_lives))
     parts = [_parts(scorer, queries, opinions, start) for start in range(0, len(queries), _QUERIES_PER_BLOCK)]
     scores, wanted = (np.concatenate(arrays, axis=-2) for arrays in zip(*parts, strict=True))
-    return best_blend(scores, wanted, half_lives)
+    blend, figures = best_blend(scores, wanted, half_lives)
+    words = model.blend.history_words, model.blend.words_half_life
+    return replace(blend, history_words=words[0], words_half_life=words[1]), figures
 
 
 def best_blend(
@@ -122,7 +124,8 @@ def load_blend(model: TwoTowerModel, run: RunDirectory) -> None:
     if run.blend_file.exists():
         try:
             chosen = json.loads(run.blend_file.read_text(encoding="utf-8"))
-            model.blend = Blend(chosen["correction"], chosen["neighbours"], chosen["half_life"])
+            chosen.pop("validation_ndcg@10", None)
+            model.blend = Blend(**chosen)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(f"Cannot read {run.blend_file}: {error}. Train again with --overwrite.") from error
 
@@ -132,25 +135,13 @@ def use_neighbours(model: TwoTowerModel, table: NeighbourTable) -> None:
     model.neighbours = tf.constant(table.ids), tf.constant(table.weights)
 
 
-def blend_run(
-    model: TwoTowerModel,
-    scorer: ModelScorer,
-    queries: EvaluationQueries,
-    run: RunDirectory,
-    table: NeighbourTable | None,
-    console: Console,
-) -> None:
-    """Chooses the blend of a trained model and writes it, and its neighbours if they count, into the run."""
-    if table is not None:
-        use_neighbours(model, table)
-    blend, figures = choose_blend(model, scorer, queries)
-    run.neighbours_file.unlink(missing_ok=True)
-    if table is not None and blend.neighbours:
-        table.save(run.neighbours_file)
-    write_blend(run, blend, figures)
-    model.blend = blend
+def describe(blend: Blend, figures: dict[str, float]) -> str:
+    """What was chosen and why, in a sentence or two for people."""
+    words = (
+        f"Retrieval: {blend.history_words:.3g} x the words of the history. " if blend.history_words else ""
+    )
     listed = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
-    console.print(
-        f"Order of the candidates: {blend.correction:g} x the ranking head, {blend.neighbours:.3g} x the neighbours. "
-        f"Validation NDCG@10 of {listed}."
+    return (
+        f"{words}Order of the candidates: {blend.correction:g} x the ranking head, {blend.neighbours:.3g} x the "
+        f"neighbours. Validation NDCG@10 of {listed}."
     )

@@ -24,7 +24,7 @@ def neighbour_scores(ids: Any, weights: Any, history: Any, candidates: Any, half
         float32 [B, N]; 0 for a candidate that is nobody's neighbour.
     """
     rows, found = tf.shape(history)[0], tf.shape(history)[1] * tf.shape(ids)[1]
-    speaks = tf.gather(weights, history) * _recency(history, half_life)[:, :, tf.newaxis]
+    speaks = tf.gather(weights, history) * recency(history > 0, half_life)[:, :, tf.newaxis]
     neighbours, speaks = tf.reshape(tf.gather(ids, history), [rows, found]), tf.reshape(speaks, [rows, found])
     count = tf.shape(candidates)[1]
     sorted_candidates = tf.sort(candidates, axis=1)
@@ -37,9 +37,15 @@ def neighbour_scores(ids: Any, weights: Any, history: Any, candidates: Any, half
     return tf.gather(sums, tf.searchsorted(sorted_candidates, candidates) + offset)
 
 
-def _recency(history: Any, half_life: float | None) -> Any:
-    """float32 [B, L] weights of events; padding may stand anywhere and does not age what comes before it."""
+def recency(real: Any, half_life: float | None) -> Any:
+    """float32 [B, L] weights of the real events of bool [B, L], oldest first, 0 elsewhere: the newest weighs 1.
+
+    Args:
+        real: Padding may stand anywhere and ages nothing.
+        half_life: Events after which one counts half; None = all count the same.
+    """
+    there = tf.cast(real, tf.float32)
     if half_life is None:
-        return tf.ones(tf.shape(history))
-    age = tf.cumsum(tf.cast(history > 0, tf.float32), axis=1, reverse=True, exclusive=True)
-    return tf.pow(0.5, age / half_life)
+        return there
+    age = tf.cumsum(there, axis=1, reverse=True, exclusive=True)
+    return there * tf.pow(0.5, age / half_life)
