@@ -109,7 +109,7 @@ files = ["items.tsv"]
 id = "item"
 title = "name"
 text = "text"
-numerics = { weight = "weight" }
+numerics = { kilograms = "weight" }
 [features.items.categories]
 tag = { column = "tags", split = " " }
 [features.items.text_variants]
@@ -132,7 +132,7 @@ def build(workshop: Any, variants: str, **options: Any) -> Any:
 
 def test_a_dataset_has_variants_of_rare_items_alone(workshop: Any) -> None:
     paraphrases = (
-        'methods = ["paraphrase"]\ntemplates = ["{title}[: {tag}]", "{text}[ {weight} kg]"]\nmax_events = 5\n'
+        'methods = ["paraphrase"]\ntemplates = ["{title}[: {tag}]", "{text}[ {kilograms} kg]"]\nmax_events = 5\n'
     )
     dataset = build(workshop, paraphrases)
     found = {item["item_id"]: sorted(item["text_variants"]) for item in dataset.items()}

@@ -110,7 +110,8 @@ def test_nothing_is_predicted_that_was_read_before_and_equal_seeds_change_alike(
         assert (times[row] >= 0).tolist() == real.tolist()
         # What is read in place of an event is the event, a substitute of it, or nothing.
         assert all(
-            value in (-1, place, place + 100, place + 200) for place, value in zip(places[row], read[row], strict=False)
+            value in (-1, place, place + 100, place + 200)
+            for place, value in zip(places[row], read[row], strict=False)
         )
 
 
