@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from trainer.keras_compat import keras
+from trainer.keras_compat import keras, tf
+from trainer.optimizers.fused import apply_adam, beta_powers
 
 
 class LayerwiseAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
     """AdamW with a factor on the learning rate of some variables (Howard and Ruder 2018, section 3.2).
 
     Weight decay (Loshchilov and Hutter 2017) keeps the common rate and leaves vectors alone: biases and
-    normalizations.
+    normalizations. All variables are updated by TensorFlow's fused op.
 
     Args:
         factors: Of the learning rate, by `path` of the variable; 1 for all others.
@@ -31,8 +32,15 @@ class LayerwiseAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """One step of one variable."""
-        factor = self._factor_of[self._get_variable_index(variable)]
-        super().update_step(gradient, variable, learning_rate * factor)
+        index = self._get_variable_index(variable)
+        rate = tf.cast(learning_rate, tf.float32)
+        if self.weight_decay and self._use_weight_decay(variable):
+            variable.assign_sub(variable * (float(self.weight_decay) * rate))
+        moments = (self._momentums[index], self._velocities[index])
+        apply_adam(self, variable, moments, gradient, rate * self._factor_of[index], beta_powers(self))
+
+    def _apply_weight_decay(self, variables: list[Any]) -> None:
+        """Done by `update_step`."""
 
     def _use_weight_decay(self, variable: Any) -> bool:
         return len(variable.shape) > 1 and super()._use_weight_decay(variable)

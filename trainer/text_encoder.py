@@ -18,6 +18,7 @@ import numpy.typing as npt
 from trainer.errors import ConfigError
 from trainer.keras_compat import keras, tf
 from trainer.packed_bert import FrozenBert
+from trainer.text_chunks import PIECES_AT_ONCE, Chunks
 from trainer.text_cleaning import cleaned, without_case_folding
 
 Pooling = Literal["mean", "cls"]
@@ -93,9 +94,21 @@ class TextEncoder(tf.Module):  # type: ignore[misc]
 
     def __call__(self, texts: Any) -> Any:
         """Encodes: string [B] to float32 [B, E]; an empty text gets the zero vector."""
-        pieces = self.pack(texts)
-        vectors = self.pool(self.bert(pieces), tf.cast(pieces.row_lengths(), tf.int32))
+        vectors = self._vectors(self.pack(texts))
         return tf.where(is_text(texts)[:, tf.newaxis], vectors, tf.zeros_like(vectors))
+
+    def _vectors(self, pieces: Any) -> Any:
+        """float32 [B, E] of int32 ragged [B, (T)] word pieces; short texts share a chunk with short ones."""
+        order = tf.argsort(pieces.row_lengths(), stable=True)
+        lengths = tf.gather(tf.cast(pieces.row_lengths(), tf.int32), order)
+        chunks = Chunks(lengths, PIECES_AT_ONCE)
+
+        def body(chunk: Any, found: Any) -> tuple[Any, Any]:
+            part = tf.gather(pieces, chunks.texts(order, chunk))
+            return chunk + 1, found.write(chunk, self.pool(self.bert(part), chunks.lengths(chunk)))
+
+        vectors = chunks.loop(body, chunks.rows(self.width))[1].concat()
+        return tf.gather(vectors, tf.math.invert_permutation(order))
 
     def pool(self, states: Any, lengths: Any) -> Any:
         """One vector a text.

@@ -70,6 +70,16 @@ def test_a_text_alone_and_in_a_batch_have_one_vector(encoder):
     assert len(distinct) == len(TEXTS)
 
 
+@pytest.mark.parametrize("limit", [1, 7, 16])
+def test_texts_in_several_chunks_have_the_same_vectors_in_the_same_order(encoder, monkeypatch, limit):
+    expected = encode(encoder, TEXTS)
+    monkeypatch.setattr("trainer.text_encoder.PIECES_AT_ONCE", limit)
+    spec = tf.TensorSpec([None], tf.string)
+    in_chunks = tf.function(encoder.__call__, input_signature=[spec])
+    np.testing.assert_allclose(in_chunks(tf.constant(TEXTS)), expected, atol=1e-5)
+    assert in_chunks(tf.constant([], tf.string)).shape == (0, encoder.width)
+
+
 def test_the_vector_is_kerasnlps_mean_over_the_tokens(encoder):
     texts = ["a funny film", "film", "new dark film a funny film a sad film i12"]
     packed = [pack(encoder, text)[0] for text in texts]

@@ -6,6 +6,7 @@ from typing import Any
 
 from trainer.distribution import replicas
 from trainer.keras_compat import keras, tf
+from trainer.optimizers.fused import apply_adam, beta_powers
 from trainer.optimizers.groups import Group, group_numbers, is_table
 from trainer.optimizers.rows import RowRule, summed, summed_in_place
 
@@ -82,19 +83,7 @@ class GroupedAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
         if self._tables is None:
             super().update_step(gradient, variable, rate)
             return
-        mean, square = self._slots[index]
-        tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle,
-            m=mean.value.handle,
-            v=square.value.handle,
-            beta1_power=learning_rate[-2],
-            beta2_power=learning_rate[-1],
-            lr=rate,
-            beta1=self.beta_1,
-            beta2=self.beta_2,
-            epsilon=self.epsilon,
-            grad=tf.convert_to_tensor(gradient),
-        )
+        apply_adam(self, variable, self._slots[index], gradient, rate, learning_rate[-2:])
 
     def _backend_apply_gradients(self, grads: Any, trainable_variables: Any) -> None:
         if self._tables is None and replicas.count() > 1:
@@ -107,9 +96,7 @@ class GroupedAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
         return list(grads_and_vars)
 
     def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
-        done = tf.cast(self.iterations + 1, tf.float32)
-        rates = [learning_rate, *(group.rate(self.iterations) for group in self._groups)]
-        rates += [tf.pow(beta, done) for beta in (self.beta_1, self.beta_2)]
+        rates = [learning_rate, *(group.rate(self.iterations) for group in self._groups), *beta_powers(self)]
         stacked = tf.stack([tf.convert_to_tensor(rate, tf.float32) for rate in rates])
         super()._backend_update_step(grads, trainable_variables, stacked)
 

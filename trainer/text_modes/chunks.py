@@ -3,7 +3,7 @@
 As gradient caching has it (GradCache, Gao 2021): all texts are encoded and nothing but their vectors is kept; when the
 gradient of the loss with respect to the vectors is known, each chunk is encoded once more and differentiated. The
 gradients are those of one pass over all texts; a second forward pass is what it costs. Texts that fit into one chunk
-are differentiated directly.
+are differentiated directly, in a few groups of their own padding.
 """
 
 from __future__ import annotations
@@ -12,41 +12,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from trainer.keras_compat import tf
+from trainer.text_chunks import Chunks
 
 Forward = Callable[[Any, Any, Sequence[Any]], Any]
 """From states float32 [T, W], lengths int32 [B] and weights to float32 [rows, width]: a row a piece, or a text."""
+_GROUPS = 4
 
 
-class Chunks:
-    """Consecutive texts, cut into chunks of about as many word pieces.
-
-    Args:
-        lengths: int32 [B] word pieces of each text.
-        limit: A chunk ends with the first text that reaches a multiple of it; no text is longer.
-    """
-
-    def __init__(self, lengths: Any, limit: int) -> None:
-        ends = tf.cumsum(lengths)
-        number = (ends - 1) // limit
-        self._lengths = lengths
-        self.count = tf.reduce_max(tf.pad(number, [[1, 0]], constant_values=-1)) + 1
-        self._texts = tf.searchsorted(number, tf.range(self.count + 1))
-        self._pieces = tf.gather(tf.pad(ends, [[1, 0]]), self._texts)
-
-    def lengths(self, chunk: Any) -> Any:
-        """int32 lengths of the texts of a chunk."""
-        return self.texts(self._lengths, chunk)
-
-    def texts(self, values: Any, chunk: Any) -> Any:
-        """The rows of a chunk of values that have one row a text."""
-        return values[self._texts[chunk] : self._texts[chunk + 1]]
-
-    def pieces(self, values: Any, chunk: Any) -> Any:
-        """The rows of a chunk of values that have one row a word piece."""
-        return values[self._pieces[chunk] : self._pieces[chunk + 1]]
-
-
-def in_chunks(forward: Forward, states: Any, lengths: Any, weights: Sequence[Any], limit: int) -> Any:
+def in_chunks(forward: Forward, states: Any, lengths: Any, weights: Sequence[Any], limit: Any) -> Any:
     """The rows of `forward` for all texts, a chunk at a time; not to be differentiated.
 
     Args:
@@ -57,13 +30,13 @@ def in_chunks(forward: Forward, states: Any, lengths: Any, weights: Sequence[Any
         limit: Word pieces in a chunk.
     """
     chunks = Chunks(lengths, limit)
-    found = _rows_of_chunks(chunks, states)
+    found = chunks.rows(states.shape[-1])
 
     def body(chunk: Any, found: Any) -> tuple[Any, Any]:
         rows = forward(chunks.pieces(states, chunk), chunks.lengths(chunk), weights)
         return chunk + 1, found.write(chunk, rows)
 
-    return _loop(chunks, body, found)[1].concat()
+    return chunks.loop(body, found)[1].concat()
 
 
 def differentiable(
@@ -95,8 +68,18 @@ def differentiable(
     return tf.cond(
         many,
         lambda: _cached(forward, states, lengths, weights, learned, limit, states_learn),
-        lambda: forward(states, lengths, weights),
+        lambda: _in_groups(forward, states, lengths, weights),
     )
+
+
+def _in_groups(forward: Forward, states: Any, lengths: Any, weights: Sequence[Any]) -> Any:
+    """The rows of `forward` for all texts, neighbours of about the same number of pieces in all at a time."""
+    limit = tf.maximum(1, (tf.reduce_sum(lengths) + _GROUPS - 1) // _GROUPS)
+    groups = Chunks(lengths, limit, _GROUPS)
+    parts = [
+        forward(groups.pieces(states, group), groups.lengths(group), weights) for group in range(_GROUPS)
+    ]
+    return tf.concat(parts, axis=0)
 
 
 def _cached(
@@ -148,25 +131,11 @@ def _gradients(
             slopes = slopes.write(chunk, found.pop(0))
         return chunk + 1, slopes, *(total + slope for total, slope in zip(sums, found, strict=True))
 
-    rows = _rows_of_chunks(chunks, states)
-    _, slopes, *sums = _loop(chunks, body, rows, *(tf.zeros_like(weight) for weight in taught))
+    rows = chunks.rows(states.shape[-1])
+    _, slopes, *sums = chunks.loop(body, rows, *(tf.zeros_like(weight) for weight in taught))
     return [slopes.concat() if states_learn else tf.zeros_like(states), *sums]
 
 
 def _replaced(weights: Sequence[Any], taught: Sequence[Any], learned: Sequence[bool]) -> list[Any]:
     rest = iter(taught)
     return [next(rest) if learns else weight for weight, learns in zip(weights, learned, strict=True)]
-
-
-def _rows_of_chunks(chunks: Chunks, states: Any) -> Any:
-    return tf.TensorArray(
-        tf.float32, size=chunks.count, element_shape=[None, states.shape[-1]], infer_shape=False
-    )
-
-
-def _loop(chunks: Chunks, body: Callable[..., tuple[Any, ...]], *begin: Any) -> tuple[Any, ...]:
-    """One chunk after the other: two at a time would take the memory of two."""
-    found: tuple[Any, ...] = tf.while_loop(
-        lambda chunk, *_: chunk < chunks.count, body, (tf.constant(0), *begin), parallel_iterations=1
-    )
-    return found

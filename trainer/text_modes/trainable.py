@@ -8,6 +8,7 @@ from trainer.errors import ConfigError
 from trainer.keras_compat import tf
 from trainer.layerwise import bert_factors
 from trainer.packed_bert import BertWeights, LayerWeights, embedded, through_layers, weights_of
+from trainer.text_chunks import PIECES_AT_ONCE
 from trainer.text_modes.chunks import differentiable, in_chunks
 from trainer.text_modes.lora import LoraLayer
 from trainer.train_config import TextConfig
@@ -56,7 +57,8 @@ class TrainableBert:
         lengths = tf.cast(pieces.row_lengths(), tf.int32)
         states = embedded(weights, pieces)
         if below:
-            states = in_chunks(self._through, tf.stop_gradient(states), lengths, below, self._limit)
+            few = tf.minimum(self._limit, PIECES_AT_ONCE)
+            states = in_chunks(self._through, tf.stop_gradient(states), lengths, below, few)
         flat = tf.nest.flatten(above)
 
         def pooled(states: Any, lengths: Any, flat: Any) -> Any:

@@ -13,7 +13,8 @@ from tests.trainer.text_modes.conftest import TEXTS
 from trainer.errors import ConfigError
 from trainer.keras_compat import keras, tf
 from trainer.packed_bert import encode_packed, through_layers, weights_of
-from trainer.text_modes.chunks import Chunks, differentiable, in_chunks
+from trainer.text_chunks import Chunks
+from trainer.text_modes.chunks import differentiable, in_chunks
 from trainer.text_modes.trainable import TrainableBert
 from trainer.train_config import LoraConfig, TextConfig
 
