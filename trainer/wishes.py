@@ -9,6 +9,8 @@ Every route to a model (a server, a SavedModel, a batch job, the live model) run
   "under 300"; 但, 只要, 以外, 的). "or" and 、 go on: "not Apple or Samsung" leaves out both.
 - A cue is in small letters, in capitals throughout, or at the beginning of a sentence: "Man Without a Face" is a title.
   One right after a quotation mark is none: "\"No Escape\"" is a title, too.
+- A whole text that is nothing but a bare cue and what follows is a name: "No Country for Old Men", "without a paddle".
+  Who means it says "-horror", "no more horror", "no horror please" or what is wanted instead.
 - "not only", "no matter", "No. 5", 是不是, 不要紧 and their like are no cues.
 
 A text without cue or separator comes back byte for byte, and so does a wish of more than 16 KiB.
@@ -57,6 +59,8 @@ _CUES = (
     r"|[讨討][厌厭]|拒[绝絕])(?:任何|看到|看|[买買])?",
 )
 _SEARCH_STYLE = r"(^|\s)-(\pL\S*)"
+_NAME = r"(?is)\s*(?:no|not|without)\s[^,;:!?…，；。！？\n]*"
+_NO_NAME = r"(?is).*\s(?:but|however|instead|though|although|yet|only|please|more|interested)\b.*"
 _ENDS = (
     r"(,\D|,$|[;!?…，；。！？\n]|[.:]\s|\.$)",
     r"(?i)(\s(?:but|however|instead|though|although|yet|only|please|for)\b)",
@@ -114,7 +118,9 @@ def split_wishes(texts: Any) -> Wishes:
     """Wishes and unwanted words of string [B] texts, which may be anything: not UTF-8, or without end."""
     wishes = tf.strings.split(texts, contract.WISH_SEPARATOR, maxsplit=_MOST - 1)
     flat = tf.strings.regex_replace(wishes.flat_values, contract.WISH_SEPARATOR, " ")  # beyond the most
-    marked = _marked(tf.where(tf.strings.length(flat) <= _LONGEST, flat, ""))
+    alone = tf.equal(tf.gather(wishes.row_lengths(), wishes.value_rowids()), 1)
+    read = (tf.strings.length(flat) <= _LONGEST) & ~(alone & _is_name(flat))
+    marked = _marked(tf.where(read, flat, ""))
     asks_less = tf.strings.regex_full_match(marked, f"(?s).*{_BEGIN}.*")
     wanted = tf.where(asks_less, _outside(marked), flat)
     unwanted = tf.where(asks_less, _inside(marked), "")
@@ -122,6 +128,10 @@ def split_wishes(texts: Any) -> Wishes:
     columns = wishes.with_flat_values(wanted).to_tensor(default_value="")
     none = tf.fill([tf.shape(texts)[0], tf.cast(tf.shape(columns)[1] == 0, tf.int32)], "")
     return Wishes(tf.concat([columns, none], axis=1), tf.strings.strip(joined))
+
+
+def _is_name(texts: Any) -> Any:
+    return tf.strings.regex_full_match(texts, _NAME) & ~tf.strings.regex_full_match(texts, _NO_NAME)
 
 
 def _marked(texts: Any) -> Any:

@@ -33,7 +33,9 @@ ENGLISH = [
     ("a phone -apple", "a phone", "apple"),
     ("a phone NOT Apple", "a phone", "Apple"),
     ("a film that isn’t sad", "a film that", "sad"),
-    ("Not Apple", "", "Apple"),
+    ("no horror but something funny", "but something funny", "horror"),
+    ("no horror please", "please", "horror"),
+    ("not interested in horror", "", "horror"),
 ]
 CHINESE = [
     ("我要一部手机，不要苹果", "我要一部手机", "苹果"),
@@ -51,6 +53,10 @@ WHOLE = [
     "Man Without a Face, The (1993)",
     "Rebel Without a Cause",
     '"No Escape"',
+    "no escape",
+    "No Country for Old Men",
+    "not without my daughter",
+    "without a paddle",
     "not only phones",
     "no matter what",
     "Chanel No. 5",
