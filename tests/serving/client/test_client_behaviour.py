@@ -219,7 +219,7 @@ def test_what_the_caller_leaves_out_is_sent_empty(asked):
         (lambda c: c.recommend("abc"), r"`history` must be a list.*'abc'"),
         (lambda c: c.recommend([1]), r"`history` must hold strings, got int: 1"),
         (lambda c: c.recommend(exclude=[None]), "`exclude` must hold strings"),
-        (lambda c: c.recommend(query=3), "`query` must be a string, got int"),
+        (lambda c: c.recommend(query=3), "`query` must be a string or a list of strings, got int"),
         (lambda c: c.recommend(user={"aeg": 3}), r"no user feature 'aeg'; it has age, job"),
         (lambda c: c.recommend(user={"age": "3"}), r"age: float32 \[-\]` takes a number, got str: '3'"),
         (lambda c: c.recommend(user={"job": 3}), r"job: string \[-\]` takes a string, got int: 3"),
