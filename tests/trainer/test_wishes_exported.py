@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from serving.client import RecommenderClient, UserQuery
+from serving.client import ClientSettings, RecommenderClient, UserQuery
 from serving.server import EmbeddedServer
 from tests.trainer.conftest import TINY, VOCABULARY
 from tests.trainer.dataset_writer import WORDS, checkerboard
@@ -27,7 +27,7 @@ CHINESE = dict(zip(WORDS, ("好笑", "悲伤", "恐怖"), strict=True))
 def client(exported: Path) -> Any:
     with (
         EmbeddedServer(model_name="tiny", model_base_path=str(exported.parent), port=0) as server,
-        RecommenderClient(server.address, model="tiny") as client,
+        RecommenderClient(server.address, "tiny", ClientSettings(deadline=120.0)) as client,
     ):
         yield client
 
@@ -49,27 +49,35 @@ def mean_gap(scored: dict[str, float]) -> float:
     return float(of[0] - of[1])
 
 
-def test_words_that_are_not_wanted_lower_their_items(client: RecommenderClient) -> None:
+def gaps(first: dict[str, float], second: dict[str, float]) -> list[float]:
+    """By how much each item is scored better in the first."""
+    return [first[item] - second[item] for item in CATALOGUE[3:]]  # the others are in histories
+
+
+def test_unwanted_words_take_away_half_of_what_they_bring_to_a_stranger(client: RecommenderClient) -> None:
+    strangers = gaps(scores(client, "sad"), scores(client, "dark"))
+    assert np.ptp(strangers) > 1e-3
     for history in ((), ("i0", "i2")):
-        plain = mean_gap(scores(client, "a film", history))
-        asked = mean_gap(scores(client, "a sad film", history))
-        spared = mean_gap(scores(client, "a film, not sad", history))
-        assert spared < plain < asked
-        both = mean_gap(scores(client, "a film, 不要 sad", history))
-        assert both == pytest.approx(spared, abs=1e-4)
+        spared = gaps(scores(client, "a film, not sad", history), scores(client, "a film, not dark", history))
+        np.testing.assert_allclose(spared, [-0.5 * gap for gap in strangers], atol=1e-4)
+        chinese, search = (scores(client, text, history) for text in ("a film, 不要 sad", "a film -sad"))
+        np.testing.assert_allclose(gaps(chinese, search), 0, atol=1e-4)
 
 
 def test_only_what_is_not_wanted_may_be_said(client: RecommenderClient) -> None:
-    assert mean_gap(scores(client, "not sad", ("i0", "i2"))) < mean_gap(scores(client, "", ("i0", "i2")))
+    spared = gaps(scores(client, "-sad", ("i0", "i2")), scores(client, "-dark", ("i0", "i2")))
+    strangers = gaps(scores(client, "sad"), scores(client, "dark"))
+    np.testing.assert_allclose(spared, [-0.5 * gap for gap in strangers], atol=1e-4)
 
 
 def test_several_wishes_each_count(client: RecommenderClient) -> None:
-    one = scores(client, "a sad film")
+    one, other = scores(client, "a sad film"), scores(client, "a dark film")
     assert scores(client, ["a sad film", ""]) == one == scores(client, ("a sad film",))
-    two = scores(client, ["a sad film", "a dark film"])
-    other = scores(client, "a dark film")
-    assert mean_gap(other) < mean_gap(two) < mean_gap(one)
-    assert mean_gap(scores(client, ["a dark film", "not sad"])) < mean_gap(other)
+    two, turned = scores(client, ["a sad film", "a dark film"]), scores(client, ["a dark film", "a sad film"])
+    np.testing.assert_allclose(gaps(two, turned), 0, atol=1e-5)
+    assert min(np.ptp(gaps(two, one)), np.ptp(gaps(two, other))) > 1e-4
+    spared = scores(client, ["a dark film", "not sad"])
+    np.testing.assert_allclose(gaps(spared, scores(client, "a dark film, not sad")), 0, atol=1e-5)
 
 
 def test_wishes_of_other_rows_do_not_matter(client: RecommenderClient) -> None:
@@ -115,7 +123,7 @@ def test_a_model_of_chinese_texts_leaves_out_what_is_not_wanted(tmp_path: Path) 
     version = export(config, "leave_last_out", console)  # compares every signature with the live model
     with (
         EmbeddedServer(model_name="tiny", model_base_path=str(version.parent), port=0) as server,
-        RecommenderClient(server.address, model="tiny") as client,
+        RecommenderClient(server.address, "tiny", ClientSettings(deadline=120.0)) as client,
     ):
         plain, spared, asked = (
             mean_gap(scores(client, text)) for text in ("film", "film，不要悲伤的", "悲伤 film")

@@ -26,9 +26,10 @@ def neighbour_scores(ids: Any, weights: Any, history: Any, candidates: Any, half
     rows, found = tf.shape(history)[0], tf.shape(history)[1] * tf.shape(ids)[1]
     speaks = tf.gather(weights, history) * recency(history > 0, half_life)[:, :, tf.newaxis]
     neighbours, speaks = tf.reshape(tf.gather(ids, history), [rows, found]), tf.reshape(speaks, [rows, found])
-    count = tf.shape(candidates)[1]
-    sorted_candidates = tf.sort(candidates, axis=1)
-    place = tf.minimum(tf.searchsorted(sorted_candidates, neighbours), tf.maximum(count - 1, 0))
+    # One candidate that is none stands before the others, so that there is always one to look at.
+    count = tf.shape(candidates)[1] + 1
+    sorted_candidates = tf.sort(tf.pad(candidates, [[0, 0], [1, 0]]), axis=1)
+    place = tf.minimum(tf.searchsorted(sorted_candidates, neighbours), count - 1)
     wanted = tf.equal(tf.gather(sorted_candidates, place, batch_dims=1), neighbours) & (neighbours > 0)
     offset = tf.range(rows)[:, tf.newaxis] * count
     sums = tf.math.unsorted_segment_sum(

@@ -99,6 +99,10 @@ def test_an_empty_history_says_nothing():
         table.ids, table.weights, np.zeros((2, 0), np.int32), np.ones((2, 3), np.int32), 4.0
     )
     np.testing.assert_array_equal(found, np.zeros((2, 3)))
+    nobody = neighbour_scores(
+        table.ids, table.weights, np.ones((2, 4), np.int32), np.zeros((2, 0), np.int32), 4.0
+    )
+    assert nobody.shape == (2, 0)
 
 
 def test_ndcg_counts_ties_against_the_target_and_targets_that_were_not_found():

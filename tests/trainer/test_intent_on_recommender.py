@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from serving.client import RecommenderClient
+from serving.client import ClientSettings, RecommenderClient
 from serving.server import EmbeddedServer
 from tests.trainer.conftest import TINY
 from tests.trainer.intent.conftest import sentences
@@ -29,9 +29,9 @@ INTENT = """
 tower = "recommender"
 train = "{work}/train.csv"
 test = "{work}/test.csv"
-epochs = 40
+epochs = 150
 batch_size = 16
-head_learning_rate = 0.01
+head_learning_rate = 0.1
 """
 
 
@@ -72,7 +72,7 @@ def test_train_evaluate_and_export_from_one_file(file: Path) -> None:
     assert {"classify_intent", "predict_intent", "recommend"} <= set(facts["signatures"])
     with (
         EmbeddedServer(model_name="moods", model_base_path=str(version.parent), port=0) as server,
-        RecommenderClient(server.address, model="moods") as client,
+        RecommenderClient(server.address, "moods", ClientSettings(deadline=120.0)) as client,
     ):
         answer = client.predict({"query": ["a sad film", "a dark film i3"]}, signature="predict_intent")
         assert [row[0] for row in answer["label"].tolist()] == ["cry", "shiver"]
@@ -86,6 +86,7 @@ def test_train_evaluate_and_export_from_one_file(file: Path) -> None:
     assert "leave --task out" in refused.output
 
 
+@pytest.mark.slow
 def test_other_answers_than_the_live_model_are_not_published(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
