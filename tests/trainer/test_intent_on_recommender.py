@@ -75,8 +75,8 @@ def test_train_evaluate_and_export_from_one_file(file: Path) -> None:
         RecommenderClient(server.address, "moods", ClientSettings(deadline=120.0)) as client,
     ):
         answer = client.predict({"query": ["a sad film", "a dark film i3"]}, signature="predict_intent")
-        assert [row[0] for row in answer["label"].tolist()] == ["cry", "shiver"]
-        np.testing.assert_allclose(answer["score"].sum(axis=1), 1.0, rtol=1e-5)
+        assert [row[0] for row in answer["label"]] == ["cry", "shiver"]
+        np.testing.assert_allclose(np.asarray(answer["score"]).sum(axis=1), 1.0, rtol=1e-5)
         (classified,) = classify(server.address, ["a funny film"])
         assert classified.classes[0].label == "laugh"
         assert len(client.recommend(["i0", "i2"], query="a sad film")) == 10
