@@ -131,7 +131,8 @@ def build(workshop: Any, variants: str, **options: Any) -> Any:
 
 
 def test_a_dataset_has_variants_of_rare_items_alone(workshop: Any) -> None:
-    paraphrases = 'methods = ["paraphrase"]\ntemplates = ["{title}[: {tag}]", "{text}[ {kilograms} kg]"]\nmax_events = 5\n'
+    templates = 'templates = ["{title}[: {tag}]", "{text}[ {kilograms} kg]"]'
+    paraphrases = f'methods = ["paraphrase"]\n{templates}\nmax_events = 5\n'
     dataset = build(workshop, paraphrases)
     found = {item["item_id"]: sorted(item["text_variants"]) for item in dataset.items()}
     assert found == {
