@@ -164,9 +164,10 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         queries = self._normalized(self.query_tower(history, user, wanted, unwanted))
         parts = [queries]
         if self.sketch is not None:
-            words = tf.fill([tf.shape(queries)[0]], "") if words is None else words
-            asked = self.sketch.asked(split_wishes(words), self.config.query_text.unwanted_words)
-            asked *= self.config.model.lexical_weight
+            asked = tf.zeros([tf.shape(queries)[0], self.sketch.width])
+            if words is not None:
+                said = self.sketch.asked(split_wishes(words), self.config.query_text.unwanted_words)
+                asked += self.config.model.lexical_weight * said
             if self.blend.history_words:
                 asked += self.blend.history_words * self._words_of(full, history["mask"])
             parts.append(self.temperature * asked)

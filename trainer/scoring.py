@@ -56,7 +56,7 @@ class ModelScorer:
         self.refresh(encode_catalogue(model) if item_vectors is None else item_vectors)
         self._texts = query_texts
         self._score = tf.function(self._scores, reduce_retracing=True)
-        self._score_candidates: dict[tuple[Blend, ...], Any] = {}
+        self._score_candidates = tf.function(self._candidates, reduce_retracing=True)
 
     def refresh(self, item_vectors: Any) -> None:
         """Takes float32 [N, D] item vectors anew, after the model has learned."""
@@ -81,9 +81,7 @@ class ModelScorer:
         Returns:
             int32 [stop - start, C] catalogue rows and float32 [len(blends), stop - start, C].
         """
-        with_blends = tf.function(lambda *inputs: self._candidates(blends, *inputs), reduce_retracing=True)
-        score = self._score_candidates.setdefault(tuple(blends), with_blends)
-        rows, scores = score(*self._inputs(start, stop), self._vectors)
+        rows, scores = self._score_candidates(tuple(blends), *self._inputs(start, stop), self._vectors)
         return rows.numpy(), scores.numpy()
 
     def _inputs(self, start: int, stop: int) -> tuple[dict[str, Any], dict[str, Any], Any, Any]:

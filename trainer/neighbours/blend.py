@@ -17,7 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.errors import RunError
+from trainer.evaluation import metrics
 from trainer.evaluation.queries import EvaluationQueries
+from trainer.evaluation.ranking import ranks_of_targets
 from trainer.keras_compat import tf
 from trainer.model import TwoTowerModel
 from trainer.neighbours.table import NeighbourTable
@@ -95,9 +97,7 @@ def _with_neighbours(corrected: Floats, opinions: Floats, half_lives: tuple[floa
 def ndcg(scores: Floats, wanted: npt.NDArray[np.bool_]) -> float:
     """Mean NDCG@10 of float32 [Q, C] scores of candidates with one target a row, or none; ties count against it."""
     rows, columns = np.nonzero(wanted)
-    own = scores[rows, columns][:, np.newaxis]
-    ranks = (scores[rows] >= own).sum(axis=1)
-    return float(np.where(ranks <= _K, 1 / np.log2(1.0 + ranks), 0.0).sum() / max(1, len(wanted)))
+    return float(metrics.ndcg(ranks_of_targets(scores[rows], columns), _K).sum() / max(1, len(wanted)))
 
 
 def _parts(

@@ -11,8 +11,11 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from trainer.evaluation.metrics import ndcg
 from trainer.evaluation.queries import EvaluationQueries
+from trainer.evaluation.ranking import ranks_of_targets
 from trainer.model import TwoTowerModel
+from trainer.neighbours.scores import recency
 from trainer.neighbours.weights import Blend
 from trainer.scoring import ModelScorer
 
@@ -58,14 +61,10 @@ def choose_history_words(
 
 def history_sketches(histories: npt.NDArray[np.int32], sketches: Floats, half_life: float | None) -> Floats:
     """float32 [B, S]: the sketches of histories int32 [B, L], oldest first, -1 = padding, weighed by recency."""
-    real = histories >= 0
-    age = np.cumsum(real[:, ::-1], axis=1)[:, ::-1] - 1.0
-    weights = np.where(real, 1.0 if half_life is None else 0.5 ** (age / half_life), 0.0).astype(np.float32)
+    weights = recency(histories >= 0, half_life).numpy()
     total: Floats = np.einsum("bl,bls->bs", weights, sketches[np.maximum(histories, 0)])
     return total
 
 
 def _gain(scores: Floats, wanted: npt.NDArray[np.int32]) -> float:
-    own = scores[np.arange(len(wanted)), wanted]
-    ranks = (scores >= own[:, np.newaxis]).sum(axis=1)
-    return float(np.where(ranks <= _K, 1 / np.log2(1.0 + ranks), 0.0).sum())
+    return float(ndcg(ranks_of_targets(scores, wanted), _K).sum())
