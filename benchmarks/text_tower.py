@@ -282,7 +282,9 @@ def measure(
                 if number:  # round 0 prepares the graphs
                     took[size][name].append(ms)
                     print(
-                        f"round {number}, batch of {size}, {name}: {ms:.2f} ms", file=sys.stderr, flush=True
+                        f"round {number}, batch of {size}, {name}: {ms.clock:.2f} ms",
+                        file=sys.stderr,
+                        flush=True,
                     )
     return took
 

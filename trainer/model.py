@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from trainer.asked_texts import AskedTexts
 from trainer.config import TrainConfig
 from trainer.distribution import replicas
 from trainer.features import FeatureSpecs
 from trainer.item_tower import ID, TEXT, ItemTower
 from trainer.keras_compat import keras, tf
 from trainer.lexical import LEXICAL, LexicalSketch
-from trainer.model_inputs import AskedTexts, CatalogueTables, ModelSpec
+from trainer.model_inputs import CatalogueTables, ModelSpec
 from trainer.neighbours.scores import neighbour_scores, recency
 from trainer.neighbours.weights import Blend
 from trainer.new_items import item_flags, query_flags
@@ -322,16 +323,8 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         """Draws the queries that have a text, and which; None in a model without text queries."""
         if not self.query_tower.text_width:
             return None
-        settings, shape = self.config.query_text, tf.shape(targets)
         views = int(catalogue.query_views.shape[1])
-        view = keras.random.randint(shape, 0, views, dtype="int32", seed=self._seeds)
-        asks = keras.random.uniform(shape, seed=self._seeds) < settings.rate
-        alone = asks & (keras.random.uniform(shape, seed=self._seeds) < settings.without_history)
-        if not settings.several or views < 2:
-            return AskedTexts(view, asks, alone)
-        other = (view + keras.random.randint(shape, 1, views, dtype="int32", seed=self._seeds)) % views
-        twice = asks & (keras.random.uniform(shape, seed=self._seeds) < settings.several)
-        return AskedTexts(view, asks, alone, tf.where(twice, other, -1))
+        return AskedTexts.drawn(self.config.query_text, tf.shape(targets)[0], views, self._seeds)
 
     def _inputs(
         self, ids: Any, targets: Any, asked: AskedTexts | None, catalogue: CatalogueTables
@@ -342,7 +335,7 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
             inputs = _rows(catalogue.inputs, ids)
             if catalogue.variants is not None:
                 inputs[TEXT] = catalogue.variants.drawn(ids, inputs[TEXT], self._seeds)
-            return inputs, None if asked is None else _view_vectors(targets, asked, catalogue)
+            return inputs, None if asked is None else asked.vectors(targets, catalogue.query_views)
         rest = {name: value for name, value in catalogue.inputs.items() if name != TEXT}
         items, text = tower.of_step(ids, targets, asked)
         return _rows(rest, ids) | {TEXT: items}, text
@@ -367,18 +360,6 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
             chosen = tf.where(asked.alone[:, tf.newaxis], hidden, chosen)
         queries = self.query_tower.combine(tf.gather_nd(states, chosen), users, text, training=True)
         return self._normalized(queries), chosen[:, 1]
-
-
-def _view_vectors(targets: Any, asked: AskedTexts, catalogue: CatalogueTables) -> Any:
-    """float32 [Q, E] vectors of query views, zeros where nothing is asked; [Q, 2, E] where some ask twice."""
-
-    def of(view: Any, asks: Any) -> Any:
-        vectors = tf.gather_nd(catalogue.query_views, tf.stack([targets, view], axis=1))
-        return vectors * tf.cast(asks, tf.float32)[:, tf.newaxis]
-
-    if asked.also is None:
-        return of(asked.view, asked.asks)
-    return tf.stack([of(asked.view, asked.asks), of(tf.maximum(asked.also, 0), asked.also >= 0)], axis=1)
 
 
 def _rows(inputs: dict[str, Any], rows: Any) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""What the model is told of the data: its shape, the catalogue, and which queries of a step are asked in words."""
+"""What the model is told of the data: its shape and the catalogue."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from trainer.features import FeatureSpecs
 from trainer.long_tail import NO_CORRECTION, TailCorrection
@@ -55,19 +55,3 @@ class CatalogueTables:
 
     def __len__(self) -> int:
         return int(self.share.shape[0])
-
-
-class AskedTexts(NamedTuple):
-    """Which queries of a step have a text.
-
-    Attributes:
-        view: int32 [Q] which of the target's query views it is.
-        asks: bool [Q] whether there is one at all.
-        alone: bool [Q] whether the history is hidden besides.
-        also: int32 [Q] the view that is a second wish, -1 = there is none; None = nowhere.
-    """
-
-    view: Any
-    asks: Any
-    alone: Any
-    also: Any = None

@@ -171,22 +171,35 @@ class QueryTower(keras.layers.Layer):  # type: ignore[misc]
         weights = tf.nn.softmax(tf.where(there, scores, np.float32(-1e9)), axis=1)
         return tf.linalg.matvec(texts, weights * tf.cast(there, tf.float32), transpose_a=True)
 
-    def _spared(self, first: Any, user: dict[str, Any] | None, unwanted: Any) -> Any:
-        """What unwanted words add to the query of somebody without history: float32 [B, D], zeros where none are.
+    def _spared(self, first: Any, user: dict[str, Any] | None, wanted: Any | None, unwanted: Any) -> Any:
+        """What unwanted words alone add to the query of somebody without history.
+
+        What they share with the wish is not held against it: in "a horror film, not Alien" both say horror. So their
+        part along what the wanted words add is left out. (Widdows 2003, "Orthogonal negation in vector spaces", section
+        4, projects the other way, the wish off the unwanted words, which takes from the wish what both share.)
 
         Args:
             first: float32 [B, D] state that knows nothing.
             user: As `combine` takes it.
+            wanted: As `combine` takes a text.
             unwanted: float32 [B, E].
+
+        Returns:
+            float32 [B, D], zeros where no words are unwanted.
         """
 
-        def added() -> Any:
-            words = self.combine(first, user, unwanted, training=False)
+        def alone() -> Any:
             silent = self.combine(first, user, tf.zeros_like(unwanted), training=False)
-            return tf.where(there[:, tf.newaxis], words - silent, tf.zeros_like(first))
+            spared = self.combine(first, user, unwanted, training=False) - silent
+            if wanted is not None:
+                wish = self.combine(first, user, wanted, training=False) - silent
+                shared = tf.reduce_sum(spared * wish, axis=1, keepdims=True)
+                size = tf.reduce_sum(wish * wish, axis=1, keepdims=True)
+                spared -= wish * tf.maximum(tf.math.divide_no_nan(shared, size), 0.0)
+            return tf.where(there[:, tf.newaxis], spared, tf.zeros_like(first))
 
         there = tf.reduce_any(unwanted != 0, axis=1)
-        return tf.cond(tf.reduce_any(there), added, lambda: tf.zeros_like(first))
+        return tf.cond(tf.reduce_any(there), alone, lambda: tf.zeros_like(first))
 
     def call(
         self,
@@ -211,4 +224,4 @@ class QueryTower(keras.layers.Layer):  # type: ignore[misc]
         query = self.combine(tf.gather(states, last, batch_dims=1), user, text, training=False)
         if unwanted is None or not self.text_width:
             return query
-        return query - self.unwanted * self._spared(states[:, 0], user, unwanted)
+        return query - self.unwanted * self._spared(states[:, 0], user, text, unwanted)

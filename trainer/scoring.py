@@ -55,8 +55,8 @@ class ModelScorer:
         )
         self.refresh(encode_catalogue(model) if item_vectors is None else item_vectors)
         self._texts = query_texts
-        self._score = tf.function(self._scores, reduce_retracing=True)
-        self._score_candidates = tf.function(self._candidates, reduce_retracing=True)
+        self._score = tf.function(self._scores)
+        self._score_candidates = tf.function(self._candidates)
 
     def refresh(self, item_vectors: Any) -> None:
         """Takes float32 [N, D] item vectors anew, after the model has learned."""
@@ -70,7 +70,9 @@ class ModelScorer:
 
     def __call__(self, start: int, stop: int) -> Scores:
         """float32 [stop - start, N] in catalogue order."""
-        scores: Scores = self._score(*self._inputs(start, stop), self._vectors).numpy()
+        inputs = (*self._inputs(start, stop), self._vectors)
+        self._score.get_concrete_function(*any_rows(inputs))
+        scores: Scores = self._score(*inputs).numpy()
         return scores
 
     def candidates(
@@ -81,7 +83,9 @@ class ModelScorer:
         Returns:
             int32 [stop - start, C] catalogue rows and float32 [len(blends), stop - start, C].
         """
-        rows, scores = self._score_candidates(tuple(blends), *self._inputs(start, stop), self._vectors)
+        inputs = (*self._inputs(start, stop), self._vectors)
+        self._score_candidates.get_concrete_function(tuple(blends), *any_rows(inputs))
+        rows, scores = self._score_candidates(tuple(blends), *inputs)
         return rows.numpy(), scores.numpy()
 
     def _inputs(self, start: int, stop: int) -> tuple[dict[str, Any], dict[str, Any], Any, Any]:
@@ -174,6 +178,13 @@ class ModelScorer:
         )
         rows = tf.repeat(tf.range(tf.shape(top)[0])[:, tf.newaxis], tf.shape(top)[1], axis=1)
         return tf.tensor_scatter_nd_update(scores, tf.stack([rows, top], axis=2), order + lift)
+
+
+def any_rows(inputs: Any) -> Any:
+    """Nested tf.TensorSpecs of tensors with any first dimension: traced with them, a function is traced once."""
+    return tf.nest.map_structure(
+        lambda value: None if value is None else tf.TensorSpec([None, *value.shape[1:]], value.dtype), inputs
+    )
 
 
 def encode_catalogue(model: TwoTowerModel, batch_size: int = 65_536) -> Any:

@@ -28,8 +28,9 @@ class Descriptions(tf.Module):  # type: ignore[misc]
 
     def of(self, rows: Any) -> Any:
         """String examples of int32 catalogue rows, any shape; "" for -1."""
-        padded = tf.concat([tf.convert_to_tensor(self.examples), [""]], axis=0)
-        return tf.where(rows >= 0, tf.gather(padded, tf.maximum(rows, 0)), "")
+        there = tf.where(rows >= 0)
+        known = tf.gather(tf.convert_to_tensor(self.examples), tf.gather_nd(rows, there))
+        return tf.tensor_scatter_nd_update(tf.fill(tf.shape(rows), ""), there, known)
 
 
 def example_of(features: Mapping[str, Any], inputs: Mapping[str, Any]) -> bytes:

@@ -10,13 +10,13 @@ import pytest
 from rich.console import Console
 
 from trainer import training
+from trainer.asked_texts import AskedTexts
 from trainer.callbacks import ProgressBar
 from trainer.config import ProjectConfig
 from trainer.dataset import DatasetDirectory
 from trainer.evaluation.ranking import evaluate
 from trainer.export import export
 from trainer.keras_compat import tf
-from trainer.model_inputs import AskedTexts
 from trainer.run import RunDirectory
 from trainer.scoring import ModelScorer
 from trainer.sequences import load_sequences
