@@ -184,9 +184,10 @@ class QueryTextConfig(Closed):
     """Number of variants of each text, each with half of its words, beside the text, title and categories."""
     several: float = Field(0.0, ge=0, le=1)
     """Share of text queries that come as two wishes, both from the wanted item's words."""
-    unwanted: float = Field(0.5, ge=0)
+    unwanted: float = Field(0.3, ge=0)
     """How much unwanted words ("not Apple") count against items in the query vector: 1 takes away all that they would
-    add to an empty query, 0 only leaves them out of the wish. Used where queries are answered, not in training."""
+    add to an empty query and the wish does not say, too; 0 only leaves them out of the wish. Used where queries are
+    answered, not in training."""
     unwanted_words: float = Field(1.0, ge=0)
     """The same for `model.lexical_width`: how much of BM25's score of unwanted words is taken from an item's."""
 

@@ -94,6 +94,11 @@ class ServerOptions(BaseModel):
 
     # Ours.
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 or [::] for all (ours).")
+    op_modules: str = Field(
+        "",
+        description="Comma-separated Python modules that register more operations, for models of ScaNN "
+        "scann.scann_ops.py.scann_ops (ours).",
+    )
     auth_token_file: Path | None = Field(
         None, description="Lines 'caller token'; calls must send 'authorization: Bearer TOKEN' (ours)."
     )

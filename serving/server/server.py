@@ -24,6 +24,7 @@ from serving.server.metrics import Metrics
 from serving.server.microbatch import MicroBatchScheduler
 from serving.server.model_config import parse_text
 from serving.server.models import Models, StartError
+from serving.server.op_modules import register_ops
 from serving.server.options import ServerOptions
 from serving.server.profiler import profiler_handler
 from serving.server.request_log import LogSettings, RequestLog
@@ -79,9 +80,11 @@ class EmbeddedServer:
         """Loads all models, then opens the port: an open port means that every model is available.
 
         Raises:
-            StartError: a base path is missing or empty, a model cannot be loaded, or the port is in use.
+            StartError: a base path is missing or empty, a model cannot be loaded, a module of operations cannot be
+                imported, or the port is in use.
         """
         self._check_port()
+        register_ops(self.options.op_modules)
         try:
             self._models.start()
             self._thread.start()

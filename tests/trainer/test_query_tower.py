@@ -239,18 +239,26 @@ def test_several_wishes_are_weighted_by_what_the_history_asks(tower):
 
 
 def test_what_is_not_wanted_is_taken_away_as_it_would_be_added_to_nobody(tower):
-    unwanted = TEXTS * np.array([1, 0, 1, 0], np.float32)[:, None]
-    plain = tower(history(), users(), tf.constant(TEXTS)).numpy()
-    spared = tower(history(), users(), tf.constant(TEXTS), tf.constant(unwanted)).numpy()
-    np.testing.assert_array_equal(spared[1::2], plain[1::2])
+    unwanted = TEXTS[::-1] * np.array([1, 0, 1, 0], np.float32)[:, None]
     nobody = tower.states(history(), training=False)[:, 0]
-    added = tower.combine(nobody, users(), tf.constant(unwanted)) - tower.combine(
-        nobody, users(), tf.zeros([4, 3])
-    )
-    np.testing.assert_allclose(plain - spared, added.numpy(), atol=1e-5)
-    assert np.abs(added.numpy()[::2]).max() > 1e-2
-    none = tower(history(), users(), tf.constant(TEXTS), tf.zeros([4, 3])).numpy()
-    np.testing.assert_array_equal(none, plain)
+
+    def added(texts):
+        return (
+            tower.combine(nobody, users(), tf.constant(texts))
+            - tower.combine(nobody, users(), tf.zeros([4, 3]))
+        ).numpy()
+
+    wish, other = added(TEXTS), added(unwanted)
+    shared = np.sum(other * wish, axis=1) / np.maximum(np.sum(wish * wish, axis=1), 1e-9)
+    for wanted, alone in ((TEXTS, other - np.maximum(shared, 0)[:, None] * wish), (0 * TEXTS, other)):
+        plain = tower(history(), users(), tf.constant(wanted)).numpy()
+        spared = tower(history(), users(), tf.constant(wanted), tf.constant(unwanted)).numpy()
+        np.testing.assert_array_equal(spared[1::2], plain[1::2])
+        np.testing.assert_allclose(plain - spared, alone, atol=1e-5)
+        none = tower(history(), users(), tf.constant(wanted), tf.zeros([4, 3])).numpy()
+        np.testing.assert_array_equal(none, plain)
+    assert np.abs(other[::2]).max() > 1e-2
+    assert shared.max() > 0.1, "nothing is shared that could be left out"
 
 
 def test_without_user_features_and_text_the_state_is_the_query():

@@ -332,6 +332,22 @@ def test_histories_may_take_part_in_the_candidates(bench, validation):
     assert (scores[0] != scores[1]).any()
 
 
+def test_batches_of_any_size_are_scored_by_one_trace(bench, validation):
+    sequences, queries = validation
+    scorer = ModelScorer(bench.model, bench.preparation, sequences, queries, rerank=True)
+    blends = (Blend(), Blend(correction=0.5))
+    whole = scorer(0, 4)
+    rows, both = scorer.candidates(0, 4, blends)
+    for start, stop in ((0, 1), (1, 4)):
+        np.testing.assert_allclose(scorer(start, stop), whole[start:stop], rtol=1e-5, atol=1e-5)
+        part, scores = scorer.candidates(start, stop, blends)
+        np.testing.assert_array_equal(np.sort(part, axis=1), np.sort(rows[start:stop], axis=1))
+        assert scores.shape == (2, stop - start, 8)
+    assert not np.allclose(both[0], both[1])
+    traced = (scorer._score, scorer._score_candidates)
+    assert [function.experimental_get_tracing_count() for function in traced] == [1, 1]
+
+
 sequences_with_gaps = st.lists(st.lists(st.integers(-1, 5), min_size=1, max_size=9), min_size=1, max_size=4)
 
 

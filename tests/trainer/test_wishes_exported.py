@@ -17,9 +17,11 @@ from tests.trainer.dataset_writer import WORDS, checkerboard
 from trainer.config import load_config
 from trainer.keras_compat import tf
 from trainer.text_encoder import build_text_encoder
+from trainer.train_config import QueryTextConfig
 from trainer.wishes import split_wishes, wish_vectors
 
 DRAMAS = {f"i{number}" for number in range(1, 24, 3)}
+STRENGTH = QueryTextConfig().unwanted
 CHINESE = dict(zip(WORDS, ("好笑", "悲伤", "恐怖"), strict=True))
 
 
@@ -54,20 +56,23 @@ def gaps(first: dict[str, float], second: dict[str, float]) -> list[float]:
     return [first[item] - second[item] for item in CATALOGUE[3:]]  # the others are in histories
 
 
-def test_unwanted_words_take_away_half_of_what_they_bring_to_a_stranger(client: RecommenderClient) -> None:
-    strangers = gaps(scores(client, "sad"), scores(client, "dark"))
-    assert np.ptp(strangers) > 1e-3
+def test_unwanted_words_take_away_what_they_alone_bring_to_a_stranger(client: RecommenderClient) -> None:
+    def vector(text: str, history: tuple[str, ...] = ()) -> Any:
+        return client.embed_query(history, query=text).vector
+
+    wish, unwanted = vector("a film") - vector(""), vector("sad") - vector("")
+    alone = unwanted - wish * max(0.0, float(unwanted @ wish / (wish @ wish)))
+    assert np.abs(alone).max() > 1e-3
     for history in ((), ("i0", "i2")):
-        spared = gaps(scores(client, "a film, not sad", history), scores(client, "a film, not dark", history))
-        np.testing.assert_allclose(spared, [-0.5 * gap for gap in strangers], atol=1e-4)
-        chinese, search = (scores(client, text, history) for text in ("a film, 不要 sad", "a film -sad"))
-        np.testing.assert_allclose(gaps(chinese, search), 0, atol=1e-4)
+        for text in ("a film, not sad", "a film, 不要 sad", "a film -sad"):
+            taken = vector("a film", history) - vector(text, history)
+            np.testing.assert_allclose(taken, STRENGTH * alone, atol=1e-5)
 
 
 def test_only_what_is_not_wanted_may_be_said(client: RecommenderClient) -> None:
     spared = gaps(scores(client, "-sad", ("i0", "i2")), scores(client, "-dark", ("i0", "i2")))
     strangers = gaps(scores(client, "sad"), scores(client, "dark"))
-    np.testing.assert_allclose(spared, [-0.5 * gap for gap in strangers], atol=1e-4)
+    np.testing.assert_allclose(spared, [-STRENGTH * gap for gap in strangers], atol=1e-4)
 
 
 def test_several_wishes_each_count(client: RecommenderClient) -> None:

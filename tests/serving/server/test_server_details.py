@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from server_client import failure
 from server_models import copy_version
 from tensorflow.core.protobuf import saved_model_pb2
 
+from serving.server import StartError
 from serving.server.errors import ServingError
 from serving.server.model_config import is_empty
 from serving.server.rest.routes import error_answer
@@ -254,3 +256,19 @@ def test_reload_answers_with_what_was_counted(embedded: Any, half_plus_two: Path
         )
         assert response.status.error_code == 0
         assert client.server.metrics.values(names)["/tensorflow/core/graph_runs"] == 1
+
+
+def test_modules_of_operations_are_imported_before_models(
+    embedded: Any, half_plus_two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "more_ops_of_a_test.py").write_text("imported = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    modules = "json, more_ops_of_a_test"
+    with embedded(model_name="m", model_base_path=half_plus_two, op_modules=modules) as client:
+        assert sys.modules["more_ops_of_a_test"].imported
+        client.predict("m", {"x": [0.0]})
+    with (
+        pytest.raises(StartError, match=r"--op_modules: no\.such_ops cannot be imported"),
+        embedded(model_name="m", model_base_path=half_plus_two, op_modules="no.such_ops"),
+    ):
+        pass
