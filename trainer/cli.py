@@ -76,6 +76,12 @@ def _intent(config: Path, encoder: str | None, split: str | None) -> Iterator[tu
         yield project, Console()
 
 
+def _recommender(config: Path) -> tuple[Any, str]:
+    """The project of the recommender whose text tower tells labels, and the split of its run."""
+    project = _load(config, None)
+    return project, project.splits(None)[0]
+
+
 @click.command()
 @CONFIG
 @SPLIT
@@ -109,9 +115,7 @@ def train(
             if project.intent.tower == "recommender":
                 from trainer.intent.on_recommender import train as train_head
 
-                recommender = _load(config, None)
-                first = recommender.splits(None)[0]
-                train_head(recommender, project.intent, first, console, overwrite=overwrite)
+                train_head(*_recommender(config), project.intent, console, overwrite=overwrite)
                 return
             from trainer.intent.training import train as train_intent
 
@@ -158,8 +162,7 @@ def evaluate(
             if project.intent.tower == "recommender":
                 from trainer.intent.on_recommender import evaluate as evaluate_head
 
-                recommender = _load(config, None)
-                evaluate_head(recommender, project.intent, recommender.splits(None)[0], console)
+                evaluate_head(*_recommender(config), project.intent, console)
                 return
             from trainer.intent.training import evaluate as evaluate_intent
 

@@ -71,14 +71,14 @@ class IntentHead:
 
 
 def train(
-    config: ProjectConfig, intent: IntentConfig, split: str, console: Console, *, overwrite: bool = False
+    config: ProjectConfig, split: str, intent: IntentConfig, console: Console, *, overwrite: bool = False
 ) -> IntentHead:
     """Learns the labels on top of a finished recommender, whose own weights stay as they are.
 
     Args:
         config: The recommender.
-        intent: The labelled texts and how the dense layer is learned.
         split: Whose run.
+        intent: The labelled texts and how the dense layer is learned.
         console: For progress.
         overwrite: Learn again what is up to date.
 
@@ -119,7 +119,7 @@ def train(
     return head
 
 
-def evaluate(config: ProjectConfig, intent: IntentConfig, split: str, console: Console) -> dict[str, Any]:
+def evaluate(config: ProjectConfig, split: str, intent: IntentConfig, console: Console) -> dict[str, Any]:
     """Classifies the test file, prints and writes the classification report.
 
     Raises:
