@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ class System:
         settings: What can be turned for more recall, cheapest first; of an exact search one setting, None.
         search: Makes the search with a setting.
         counted: Says for queries, their true lists and a share which setting finds that; None = it must be tried.
+        wider: More of the like, for a recall that none of `settings` reaches.
     """
 
     name: str
@@ -30,6 +31,7 @@ class System:
     settings: list[Any]
     search: Callable[[Any], Search]
     counted: Callable[[Vectors, npt.NDArray[Any], float], Any] | None = None
+    wider: Sequence[Any] = ()
 
 
 def ladder(first: int, last: int) -> list[int]:

@@ -54,7 +54,9 @@ def tfrs_scann(name: str, vectors: Vectors, k: int, keep: Path | None) -> System
         k=k, num_leaves=leaves, num_leaves_to_search=leaves, num_reordering_candidates=4 * k
     ).index(tf.constant(vectors))
 
-    def with_leaves(searched: int) -> Search:
+    def with_leaves(setting: list[int]) -> Search:
+        searched, reordered = setting
+
         def search(queries: Any) -> Any:
             # As the layer calls it, which has no argument for the number of leaves.
             searcher = scann_ops.searcher_from_module(layer._serialized_searcher)
@@ -62,12 +64,12 @@ def tfrs_scann(name: str, vectors: Vectors, k: int, keep: Path | None) -> System
                 queries,
                 final_num_neighbors=k,
                 leaves_to_search=searched,
-                pre_reorder_num_neighbors=_reorder(k),
+                pre_reorder_num_neighbors=reordered,
             )[0]
 
         return traced(search, vectors)
 
-    return System(name, False, ladder(4, leaves), with_leaves)
+    return System(name, False, **_scann_settings(leaves, k, with_leaves))
 
 
 def scann_library(name: str, vectors: Vectors, k: int, keep: Path | None) -> System:
@@ -82,14 +84,16 @@ def scann_library(name: str, vectors: Vectors, k: int, keep: Path | None) -> Sys
             scann_ops_pybind.builder(vectors, k, "dot_product")
             .tree(leaves, leaves, training_sample_size=min(len(vectors), 250_000))
             .score_ah(2, anisotropic_quantization_threshold=0.2)
-            .reorder(_reorder(k))
+            .reorder(10 * k)
             .build()
         )
         if keep is not None:
             keep.mkdir()
             searcher.serialize(str(keep))
 
-    def with_leaves(searched: int) -> Search:
+    def with_leaves(setting: list[int]) -> Search:
+        searched, reordered = setting
+
         def search(queries: Vectors) -> npt.NDArray[Any]:
             call = searcher.search_batched if len(queries) == 1 else searcher.search_batched_parallel
             return np.asarray(
@@ -97,21 +101,23 @@ def scann_library(name: str, vectors: Vectors, k: int, keep: Path | None) -> Sys
                     queries,
                     final_num_neighbors=k,
                     leaves_to_search=searched,
-                    pre_reorder_num_neighbors=_reorder(k),
+                    pre_reorder_num_neighbors=reordered,
                 )[0]
             )
 
         return search
 
-    return System(name, False, ladder(4, leaves), with_leaves)
+    return System(name, False, **_scann_settings(leaves, k, with_leaves))
 
 
 def _leaves(items: int) -> int:
     return max(1, int(items**0.5))
 
 
-def _reorder(k: int) -> int:
-    return 10 * k
+def _scann_settings(leaves: int, k: int, search: Callable[[list[int]], Search]) -> dict[str, Any]:
+    """Leaves that are read, and how many of their codes are scored exactly: first 10 for each place of the list."""
+    few, many = ([[read, share * k] for read in ladder(4, leaves)] for share in (10, 40))
+    return {"settings": few, "search": search, "wider": many}
 
 
 def faiss_flat(name: str, vectors: Vectors, k: int, keep: Path | None) -> System:

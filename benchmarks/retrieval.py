@@ -22,6 +22,7 @@ import os
 import resource
 import statistics
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,12 @@ def contenders_of(
         if system.counted is not None:
             setting = system.counted(queries[::2], truth[::2], target)
         else:
-            setting = _least_setting(system, queries[::2], truth[::2], target)
+            setting = _least_setting(system, system.settings, queries[::2], truth[::2], target)
+            if setting is None and system.wider:
+                setting = _least_setting(system, system.wider, queries[::2], truth[::2], target)
+        if setting is None:
+            print(f"{system.name}: no setting finds {target}", flush=True)
+            continue
         search = system.search(setting)
         found = recall_of(search, queries[1::2], truth[1::2])
         if found >= target - 0.01:
@@ -90,13 +96,19 @@ def contenders_of(
     return chosen
 
 
-def _least_setting(system: System, queries: Vectors, truth: npt.NDArray[Any], target: float) -> Any:
-    low, high = 0, len(system.settings) - 1
+def _least_setting(
+    system: System, settings: Sequence[Any], queries: Vectors, truth: npt.NDArray[Any], target: float
+) -> Any:
+    def enough(place: int) -> bool:
+        return recall_of(system.search(settings[place]), queries, truth) >= target
+
+    low, high = 0, len(settings) - 1
+    if not enough(high):
+        return None
     while low < high:
         middle = (low + high) // 2
-        enough = recall_of(system.search(system.settings[middle]), queries, truth) >= target
-        low, high = (low, middle) if enough else (middle + 1, high)
-    return system.settings[low]
+        low, high = (low, middle) if enough(middle) else (middle + 1, high)
+    return settings[low]
 
 
 def tuned(
