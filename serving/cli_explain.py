@@ -17,7 +17,9 @@ from serving.cli_options import connection_options
 from serving.cli_queries import user_options
 from serving.client import Explanation, RecommenderClient, UserQuery
 from serving.client.contributions import Contribution, contributions
-from serving.client.sentences import ItemFacts, Language, Wording, find_reasons, item_facts, say
+from serving.client.rewriting import load_rewriter
+from serving.client.sentence_maker import SentenceMaker
+from serving.client.sentences import ItemFacts, Language, Wording, item_facts
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -40,6 +42,13 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--verb", default="", help="What people do with items.  [default: watched]")
 @click.option(
+    "--rewriter",
+    default="",
+    metavar="PRESET",
+    help="A causal language model of KerasHub, by name or folder, that may put sentences in other words; what it "
+    "claims beyond the facts is not believed.",
+)
+@click.option(
     "--top", type=click.IntRange(1), default=5, show_default=True, help="Contributions to show of each item."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with all contributions.")
@@ -51,6 +60,7 @@ def explain(
     keywords: Path | None,
     language: str,
     verb: str,
+    rewriter: str,
     top: int,
     as_json: bool,
 ) -> None:
@@ -60,19 +70,24 @@ def explain(
       twotower explain 172 181 --model movielens-100k --history 50,1 --titles titles.tsv
     """  # noqa: D301 - click wants the real character
     facts = item_facts(cli_output.read_titles(titles), cli_output.read_titles(keywords))
-    wording = Wording(cast(Language, language), verb)
+    try:
+        rewrite = load_rewriter(rewriter) if rewriter else None
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    maker = SentenceMaker(facts, Wording(cast(Language, language), verb), rewrite)
     results = client.explain_batch([item_ids] * len(queries), queries)
     if as_json:
-        rows = [[_as_json(one, facts, wording) for one in result] for result in results]
+        rows = [[_as_json(one, maker) for one in result] for result in results]
         cli_output.print_json(rows if len(rows) != 1 else rows[0])
         return
     console = Console()
     for result in results:
         for one in result:
-            _print(console, one, facts, wording, top)
+            _print(console, one, maker, top)
 
 
-def _as_json(one: Explanation, facts: Mapping[str, ItemFacts], wording: Wording) -> dict[str, Any]:
+def _as_json(one: Explanation, maker: SentenceMaker) -> dict[str, Any]:
+    facts = maker.items
     numbers = ("score", "baseline", "item_baseline", "completeness_error")
     evidence = zip(one.parts.get("nearest_item_id", ()), one.parts.get("nearest_cosine", ()), strict=True)
     return {
@@ -82,7 +97,7 @@ def _as_json(one: Explanation, facts: Mapping[str, ItemFacts], wording: Wording)
         "contributions": [each._asdict() for each in contributions(one)],
         "item_words": [each._asdict() for each in contributions(one, "item_word")],
         "nearest": [{"item_id": str(item), "cosine": float(cosine)} for item, cosine in evidence if item],
-        "sentence": say(find_reasons(one, facts), wording),
+        "sentence": maker(one.item_id, one.parts),
     }
 
 
@@ -90,9 +105,8 @@ def _number(value: Any) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def _print(
-    console: Console, one: Explanation, facts: Mapping[str, ItemFacts], wording: Wording, top: int
-) -> None:
+def _print(console: Console, one: Explanation, maker: SentenceMaker, top: int) -> None:
+    facts = maker.items
     title = facts[one.item_id].title if one.item_id in facts else ""
     score = _number(one.parts["score"])
     cli_output.print_heading(
@@ -112,7 +126,7 @@ def _print(
         table.add_row("", f"{len(rest)} more", f"{sum(each.value for each in rest):+.4f}")
     console.print(table)
     _print_words(console, contributions(one, "item_word")[:top])
-    if sentence := say(find_reasons(one, facts), wording):
+    if sentence := maker(one.item_id, one.parts):
         console.print(escape(sentence), soft_wrap=True)
 
 

@@ -152,6 +152,13 @@ def pairs(lists: bool, **options: Any) -> None:
     "--language", type=click.Choice(["en", "zh"]), default="en", show_default=True, help="Of the sentences."
 )
 @click.option("--verb", default="", help="What people do with items, in sentences.  [default: watched]")
+@click.option(
+    "--rewriter",
+    default="",
+    metavar="PRESET",
+    help="A causal language model of KerasHub, by name or folder, that may put sentences in other words; what it "
+    "claims beyond the facts is not believed.",
+)
 def explain(**options: Any) -> None:
     """Say why given items score as they do for users, one row a pair.
 

@@ -30,12 +30,14 @@ class Sentences:
         keywords: content of a file such as a dataset's keywords.tsv; may be empty.
         language: "en" or "zh".
         verb: what people do with items; empty: as the entry point has it.
+        rewriter: a causal language model that may put sentences in other words; empty: none.
     """
 
     titles: str
     keywords: str
     language: str
     verb: str
+    rewriter: str = ""
 
     @classmethod
     def of(cls, settings: ScoreSettings) -> Sentences | None:
@@ -45,11 +47,13 @@ class Sentences:
             ConfigError: a file cannot be read, or sentences are wanted of something else than explanations.
         """
         if settings.titles is None:
+            if settings.rewriter:
+                raise ConfigError("a rewriter puts sentences in other words, which need --titles; add them.")
             return None
         if settings.task != "explain":
             raise ConfigError("titles are for the sentences of `score explain`; leave them out.")
         keywords = _text(settings.keywords) if settings.keywords else ""
-        return cls(_text(settings.titles), keywords, settings.language, settings.verb)
+        return cls(_text(settings.titles), keywords, settings.language, settings.verb, settings.rewriter)
 
     def digest(self) -> str:
         """Equal digests make equal sentences of equal explanations."""
@@ -80,7 +84,10 @@ def _maker(sentences: Sentences) -> Maker:
             f"nothing that makes sentences is installed: no distribution offers the entry point template of {_GROUP}. "
             "Install twotower again, or leave --titles out."
         )
-    maker: Maker = next(iter(found)).load()(**asdict(sentences))
+    try:
+        maker: Maker = next(iter(found)).load()(**asdict(sentences))
+    except ValueError as error:
+        raise ModelError(str(error)) from error
     return maker
 
 

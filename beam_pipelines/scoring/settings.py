@@ -46,6 +46,9 @@ class ScoreSettings(BaseModel):
     )
     language: Literal["en", "zh"] = Field("en", description="Of the sentences.")
     verb: str = Field("", description="What people do with items, in sentences; empty: watch them.")
+    rewriter: str = Field(
+        "", description="KerasHub preset that may put sentences in other words; empty: none."
+    )
     ignore_unknown: bool = Field(False, description="Pass over fields that the model has no input for.")
     batch_size: int = Field(128, ge=1, description="Records in a call of the model.")
     batch_length: int | None = Field(

@@ -8,6 +8,7 @@ is not among the reasons, a number, a negation, praise: anything else, and the t
 from __future__ import annotations
 
 import re
+import threading
 import unicodedata
 from collections.abc import Callable
 from typing import Protocol
@@ -40,6 +41,33 @@ class CausalLanguageModel(Protocol):
         """Continues a text, and returns it with what it began with."""
 
 
+def load_rewriter(preset: str, max_length: int = 256) -> Rewrite:
+    """Returns a rewriter by the name of a KerasHub preset, or by the folder of one.
+
+    Args:
+        preset: such as "gemma_instruct_2b_en".
+        max_length: tokens of prompt and answer together.
+
+    Raises:
+        ValueError: KerasHub is not installed, or it has no such causal language model.
+    """
+    try:
+        import keras_hub
+    except ImportError as error:
+        raise ValueError(
+            f"A rewriter needs KerasHub, which cannot be imported ({error}): pip install 'twotower[train]'."
+        ) from error
+    try:
+        model = keras_hub.models.CausalLM.from_preset(preset)
+    except Exception as error:  # KerasHub, its hubs and Keras each raise errors of their own
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(
+            f"{preset} is no causal language model that KerasHub can load: {reason} Give the name of a preset, or a "
+            "folder that `save_to_preset` wrote."
+        ) from error
+    return keras_rewriter(model, max_length)
+
+
 def keras_rewriter(model: CausalLanguageModel, max_length: int = 256) -> Rewrite:
     """Returns a rewriter around a causal language model of KerasHub.
 
@@ -47,9 +75,11 @@ def keras_rewriter(model: CausalLanguageModel, max_length: int = 256) -> Rewrite
         model: such as `keras_hub.models.CausalLM.from_preset("gemma_instruct_2b_en")`, a strict one where it samples.
         max_length: tokens of prompt and answer together.
     """
+    one_at_a_time = threading.Lock()  # the caches of a generation belong to the model
 
     def rewrite(prompt: str) -> str:
-        text = str(model.generate(prompt, max_length=max_length))
+        with one_at_a_time:
+            text = str(model.generate(prompt, max_length=max_length))
         return text.removeprefix(prompt)
 
     return rewrite

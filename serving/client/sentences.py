@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from serving.client.contributions import Contribution, contributions
 from serving.client.results import Explanation
@@ -175,25 +175,6 @@ def explain_in_words(
     return {one.item_id: say(find_reasons(one, items), wording) for one in explanations}
 
 
-class SentenceMaker:
-    """Sentences for batches: `template` in the entry points `twotower.sentences`, which `twotower score explain` uses.
-
-    Args:
-        titles: content of a titles.tsv: item id, tab, title.
-        keywords: content of a file as `item_facts` reads it, such as a dataset's keywords.tsv.
-        language: "en" or "zh".
-        verb: what people do with items; empty: "watched", "看过".
-    """
-
-    def __init__(self, titles: str, keywords: str, language: Language, verb: str) -> None:
-        self._items = item_facts(_table(titles), _table(keywords))
-        self._wording = Wording(language, verb)
-
-    def __call__(self, item_id: str, parts: Mapping[str, Any]) -> str:
-        """Returns a sentence for an item, or ""; `parts` as in `Explanation`, lists in the place of arrays."""
-        return say(find_reasons(Explanation(item_id, parts), self._items), self._wording)
-
-
 def item_facts(titles: Mapping[str, str], keywords: Mapping[str, str]) -> dict[str, ItemFacts]:
     """Returns what may be said of items.
 
@@ -209,7 +190,8 @@ def _listed(text: str) -> tuple[str, ...]:
     return tuple(filter(None, map(str.strip, text.split(","))))
 
 
-def _table(text: str) -> dict[str, str]:
+def table(text: str) -> dict[str, str]:
+    """Returns what stands behind the first tab of each line, by what stands before it."""
     return {item: rest for item, tab, rest in (line.partition("\t") for line in text.splitlines()) if tab}
 
 

@@ -13,7 +13,8 @@ from beam_pipelines.scoring.sentences import Sentences
 from serving import fake_model
 from serving.client import Explanation
 from serving.client.contributions import _OUTPUTS
-from serving.client.sentences import ItemFacts, SentenceMaker, explain_in_words
+from serving.client.sentence_maker import SentenceMaker
+from serving.client.sentences import ItemFacts, explain_in_words
 
 
 def test_names_of_outputs() -> None:

@@ -90,6 +90,11 @@ def test_what_cannot_be_is_refused(recommender: Path, requests: Path, shop: Path
     common = ("--model", recommender, "--output", tmp_path / "out")
     said = score(*common, "--requests", requests, "--titles", tmp_path / "nowhere.tsv", code=1)
     assert "nowhere.tsv: cannot be read" in said
+    said = score(*common, "--requests", requests, "--rewriter", "gpt2", code=1)
+    assert "need --titles" in said
+    titles = requests.with_name("titles.tsv")
+    said = score(*common, "--requests", requests, "--titles", titles, "--rewriter", tmp_path, code=1)
+    assert "is no causal language model that KerasHub can load" in said
     assert "`score explain` over a dataset needs files with the pairs" in score(
         *common, "--dataset", shop, code=1
     )

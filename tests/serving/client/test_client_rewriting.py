@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.client.rewriting import keras_rewriter, reworded, uncovered
+from serving.client.rewriting import keras_rewriter, load_rewriter, reworded, uncovered
+from serving.client.sentence_maker import SentenceMaker
 from serving.client.sentences import Reasons, Wording, say
 
 REASONS = Reasons(("dark",), ("Alien", "Blade Runner"), ("Sci-Fi",))
@@ -90,23 +91,51 @@ def test_the_prompt_holds_the_sentence_and_is_no_part_of_the_answer():
     assert reworded(REASONS, rewrite) == "You asked for dark and watched Alien and Blade Runner, both Sci-Fi."
 
 
-@pytest.mark.slow
-def test_a_language_model_of_kerashub_that_has_learned_nothing_is_not_believed():
-    keras_hub = pytest.importorskip("keras_hub", reason="needs twotower[train]")
+def untaught(keras_hub):
+    """A GPT-2 of a few thousand random weights."""
     letters = [chr(code) for code in range(33, 127)] + ["Ġ", "Ċ", "â", "Ģ", "ľ", "Ŀ"]
-    vocabulary = {token: place for place, token in enumerate([*letters, "<|endoftext|>"])}
-    tokenizer = keras_hub.models.GPT2Tokenizer(vocabulary=vocabulary, merges=[])
-    model = keras_hub.models.GPT2CausalLM(
+    vocabulary = {token: place for place, token in enumerate([*letters, "al", "<|endoftext|>"])}
+    tokenizer = keras_hub.models.GPT2Tokenizer(vocabulary=vocabulary, merges=["a l"])
+    return keras_hub.models.GPT2CausalLM(
         backbone=keras_hub.models.GPT2Backbone(
             vocabulary_size=len(vocabulary), num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16,
             max_sequence_length=320,
         ),
         preprocessor=keras_hub.models.GPT2CausalLMPreprocessor(tokenizer, sequence_length=320),
     )  # fmt: skip
-    prompts = []
-    rewrite = keras_rewriter(model, max_length=256)
-    said = reworded(REASONS, lambda prompt: prompts.append(prompt) or rewrite(prompt))
-    assert said == PLAIN
-    answer = rewrite(prompts[0])
-    assert isinstance(answer, str)
-    assert not answer.startswith(prompts[0])
+
+
+def remembering(rewrite, answers):
+    """The rewriter, which notes what it was asked and what it said."""
+
+    def asked(prompt):
+        answers.append((prompt, rewrite(prompt)))
+        return answers[-1][1]
+
+    return asked
+
+
+@pytest.mark.slow
+def test_a_language_model_of_kerashub_that_has_learned_nothing_is_not_believed(tmp_path):
+    keras_hub = pytest.importorskip("keras_hub", reason="needs twotower[train]")
+    model = untaught(keras_hub)
+    model.save_to_preset(str(tmp_path / "gpt2"))
+    for rewrite in (keras_rewriter(model, max_length=256), load_rewriter(str(tmp_path / "gpt2"))):
+        answers = []
+        assert reworded(REASONS, remembering(rewrite, answers)) == PLAIN
+        ((prompt, answer),) = answers
+        assert isinstance(answer, str)
+        assert not answer.startswith(prompt)
+    maker = SentenceMaker.of_texts("a\tAlien\nb\tBrazil\n", "", "en", "", str(tmp_path / "gpt2"))
+    parts = {"history_item_id": ["a"], "history_contribution": [1.0]}
+    parts |= {name: [] for kind in ("query_word", "user_feature") for name in (kind, f"{kind}_contribution")}
+    assert maker("b", parts) == "Because you watched Alien."
+
+
+@pytest.mark.slow
+def test_what_is_no_language_model_is_said_in_one_line(tmp_path):
+    pytest.importorskip("keras_hub", reason="needs twotower[train]")
+    with pytest.raises(
+        ValueError, match=r"is no causal language model that KerasHub can load: .*save_to_preset"
+    ):
+        load_rewriter(str(tmp_path))

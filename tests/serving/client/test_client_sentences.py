@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from serving.client import Explanation
 from serving.client.contributions import Contribution, contributions
 from serving.client.errors import InvalidResponseError
+from serving.client.sentence_maker import SentenceMaker
 from serving.client.sentences import (
     ItemFacts,
     Reasons,
-    SentenceMaker,
     Wording,
     explain_in_words,
     find_reasons,
@@ -181,8 +181,19 @@ def test_a_keyword_whose_words_speak_against_the_item_is_not_mentioned() -> None
 
 
 def test_a_file_of_a_dataset_has_categories_and_keywords() -> None:
-    maker = SentenceMaker("d\tDark City\na\tAlien\n", "d\tHorror\tacid,rain\na\tHorror\tacid\n", "en", "")
+    maker = SentenceMaker.of_texts(
+        "d\tDark City\na\tAlien\n", "d\tHorror\tacid,rain\na\tHorror\tacid\n", "en", ""
+    )
     parts = explained(history={"a": 1.0}).parts
     assert maker("d", parts) == "Because you watched Alien, which is also Horror and also mentions “acid”."
-    plain = SentenceMaker("d\tDark City\na\tAlien\n", "d\tHorror,Noir\na\tNoir\n", "en", "")
+    plain = SentenceMaker.of_texts("d\tDark City\na\tAlien\n", "d\tHorror,Noir\na\tNoir\n", "en", "")
     assert plain("d", parts) == "Because you watched Alien, which is also Noir."
+
+
+def test_a_maker_lets_a_rewriter_say_it_in_other_words() -> None:
+    facts = {"d": ItemFacts("Dark City", ("Noir",)), "a": ItemFacts("Alien", ("Noir",))}
+    parts = explained(history={"a": 1.0}).parts
+    said = "You watched Alien, and this is also Noir."
+    assert SentenceMaker(facts, Wording(), lambda prompt: said)("d", parts) == said
+    boasting = SentenceMaker(facts, Wording(), lambda prompt: "You watched Alien, the best Noir ever.")
+    assert boasting("d", parts) == "Because you watched Alien, which is also Noir."
