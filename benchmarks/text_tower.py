@@ -9,7 +9,7 @@ exports that differ only in the text tower. Programs, each a process of its own 
     ours            word pieces without padding, trainer/packed_bert.py
     padded          KerasNLP's layers over texts padded to 32 word pieces: the naive export
     bfloat16, int8  ours, as export.text_precision stores it
-    frozen          ours, with TF_ONEDNN_ASSUME_FROZEN_WEIGHTS=1 in the environment
+    frozen          ours, by oneDNN (TF_ENABLE_ONEDNN_OPTS=1) with TF_ONEDNN_ASSUME_FROZEN_WEIGHTS=1
     onnx            ONNX Runtime, float32, fused operators, texts sorted by length and padded in groups of 16
 
 TensorFlow's programs answer in a session, as TensorFlow Serving does. Rounds are interleaved: in each round every
@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 PADDED, GROUP = 32, 16
 SIZES = (1, 32, 256)
-FROZEN = {"TF_ONEDNN_ASSUME_FROZEN_WEIGHTS": "1"}
+FROZEN = {"TF_ENABLE_ONEDNN_OPTS": "1", "TF_ONEDNN_ASSUME_FROZEN_WEIGHTS": "1"}
 
 
 def prepare(config_file: Path, folder: Path, embed_query: bool) -> None:
