@@ -156,12 +156,12 @@ def table(folder: Path, row: str) -> None:
             if not mask.any():
                 return ""
             value, before = mine[mask].mean(), hits[mask].mean()
-            if name == BASE:
+            if name == BASE or not before:
                 return f"{value:.4f}"
             difference = paired_comparison(
                 mine[mask], hits[mask], base.groups[mask], permutations=1
             ).difference
-            low, high = (100 * bound / max(before, 1e-9) for bound in (difference.low, difference.high))
+            low, high = (100 * bound / before for bound in (difference.low, difference.high))
             return f"{value:.4f} ({low:+.0f} to {high:+.0f} %)"
 
         slices = {group: groups == number for number, group in enumerate(GROUPS)}

@@ -28,8 +28,8 @@ class IntentConfig(Closed):
     answer_column: str | None = None
     """Column of the answer to each text of the training file; by default the label is the answer."""
     answers: int = Field(0, ge=0, le=100)
-    """Known texts most similar to a query that the signature `nearest_answers` gives, with their answers; 0 = there is
-    no such signature."""
+    """Distinct answers that the signature `nearest_answers` gives, those of the known texts most like a query; 0 =
+    there is no such signature."""
     encoder: str | None = None
     """Text encoder: a folder or a KerasHub preset name; by default <work_dir>/encoder."""
     max_tokens: int = Field(64, ge=3)

@@ -15,13 +15,15 @@ from trainer import contract
 from trainer.config import digest_of
 from trainer.errors import ConfigError, ExportError
 from trainer.export import check_lint, read_facts
+from trainer.intent.answer_search import KnownTexts
 from trainer.intent.classifier import IntentClassifier
 from trainer.intent.config import IntentConfig
 from trainer.intent.labelled import LabelledTexts, read_labelled
 from trainer.intent.pieces import WordPieces
 from trainer.intent.project import IntentProject
-from trainer.intent.serving import NEAREST, PREDICT, IntentModule, KnownTexts, mark_classify
+from trainer.intent.serving import NEAREST, PREDICT, IntentModule, mark_classify
 from trainer.intent.training import load_trained, predict
+from trainer.intent.vectors import joined, unit
 from trainer.keras_compat import tf
 from trainer.publishing import publishing
 from trainer.requests_file import write_requests
@@ -93,7 +95,7 @@ def known_texts(
     """The texts of the training file with their answers, where `intent.answers` asks for them.
 
     Raises:
-        ConfigError: there are fewer texts than answers are to be found.
+        ConfigError: there are fewer distinct answers than are to be found.
         DatasetError: the file cannot be used.
     """
     if not config.answers:
@@ -102,11 +104,15 @@ def known_texts(
     answers = texts.labels
     if config.answer_column is not None:
         answers = read_labelled(config.train, config.text_column, config.answer_column).labels
-    if len(texts) < config.answers:
+    if (distinct := len(set(answers))) < config.answers:
         raise ConfigError(
-            f"intent.answers = {config.answers}, but {config.train} has {len(texts)} texts only."
+            f"intent.answers = {config.answers}, but {config.train} has {distinct} distinct answers only."
         )
-    return KnownTexts(classifier.read(WordPieces.of(texts, encoder, classes)), texts.texts, answers)
+    tuned, plain = (
+        classifier.read(WordPieces.of(texts, encoder, classes)),
+        encoder.encode_all(texts.texts, 256),
+    )
+    return KnownTexts(joined(tuned, unit(plain)), texts.texts, answers)
 
 
 def _save(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
+
+import numpy as np
 
 from trainer import contract
+from trainer.intent.answer_search import AnswerSearch, KnownTexts
 from trainer.intent.classifier import IntentClassifier, unit_means
 from trainer.intent.on_recommender import IntentHead
 from trainer.keras_compat import tf
@@ -18,24 +21,10 @@ CLASSIFY = "classify_intent"
 PREDICT = "predict_intent"
 """For the Predict RPC: `query` string [B] to `label` string [B, C] and `score` float32 [B, C], best first."""
 NEAREST = "nearest_answers"
-"""For the Predict RPC: `query` string [B] to `text`, `answer` string [B, K] and `score` float32 [B, K], best first."""
+"""For the Predict RPC: `query` string [B] to distinct `answer` and `text` string [B, K], `score` float32 [B, K]."""
 CLASSIFY_METHOD = "tensorflow/serving/classify"
 
 _QUERY = {contract.QUERY: tf.TensorSpec([None], tf.string, name=contract.QUERY)}
-
-
-class KnownTexts(NamedTuple):
-    """Texts that were answered before.
-
-    Attributes:
-        vectors: float32 [N, E] of length 1.
-        texts: [N] texts.
-        answers: [N] answers.
-    """
-
-    vectors: Any
-    texts: Sequence[str]
-    answers: Sequence[str]
 
 
 class Intents(tf.Module):  # type: ignore[misc]
@@ -90,10 +79,10 @@ class IntentModule(Intents):
 
     Args:
         classifier: The trained classifier; its weights are copied.
-        encoder: Its tokenizer and limits.
+        encoder: Its tokenizer and limits, and the BERT as it was before.
         classes: [C] names.
-        known: Texts and their answers to find for a query; None = none are found.
-        k: How many.
+        known: Texts and their answers to find for a query, vectors as `joined` makes them; None = none are found.
+        k: How many answers.
     """
 
     def __init__(
@@ -105,36 +94,30 @@ class IntentModule(Intents):
         k: int = 0,
     ) -> None:
         super().__init__(classes, *(weight.value for weight in classifier.head.weights))
-        self._known, self._k = None, k
-        if known is not None:
-            self._known = [
-                tf.Variable(part, trainable=False) for part in (known.vectors, known.texts, known.answers)
-            ]
         self._bert = FrozenBert(classifier.backbone)
-        self._hidden = _Hidden(encoder.pack)
+        self._pack, self._pool = _Hidden(encoder.pack), _Hidden(encoder.pool)
+        self._search = None if known is None else AnswerSearch(known, k)
+        self._before = None if known is None else FrozenBert(encoder.backbone)
 
     def vectors(self, texts: Any) -> Any:
         """As the classifier makes them."""
-        pieces = self._hidden.function(texts)
+        pieces = self._pack.function(texts)
         return unit_means(self._bert(pieces), pieces)
 
-    def nearest(self, texts: Any) -> dict[str, Any]:
-        """The known texts [B, K] with the highest cosine, and their answers."""
-        vectors, known, answers = (tf.convert_to_tensor(part) for part in self._known or ())
-        best = tf.math.top_k(tf.matmul(self.vectors(texts), vectors, transpose_b=True), k=self._k)
-        return {
-            "text": tf.gather(known, best.indices),
-            "answer": tf.gather(answers, best.indices),
-            contract.SCORE: best.values,
-        }
+    def _question_vectors(self, texts: Any, before: FrozenBert) -> Any:
+        """float32 [B, E + F] as `joined` makes them, by the classifier's BERT and the one before."""
+        pieces = self._pack.function(texts)
+        plain = self._pool.function(before(pieces), tf.cast(pieces.row_lengths(), tf.int32))
+        both = [unit_means(self._bert(pieces), pieces), tf.math.l2_normalize(plain, axis=1)]
+        return tf.concat(both, axis=1) * np.float32(0.5**0.5)
 
     def signatures(self) -> dict[str, Any]:
         """Those of every classifier, and the one that finds answers if there are any."""
-        signatures = super().signatures()
-        if self._known is not None:
+        signatures, search, before = super().signatures(), self._search, self._before
+        if search is not None and before is not None:
 
             def nearest_answers(query: Any) -> dict[str, Any]:
-                return self.nearest(query)
+                return search(self._question_vectors(query, before))
 
             signatures[NEAREST] = tf.function(nearest_answers).get_concrete_function(**_QUERY)
         return signatures

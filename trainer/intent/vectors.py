@@ -18,3 +18,8 @@ def class_means(vectors: Floats, labels: npt.NDArray[np.int32], classes: int) ->
     sums = np.zeros((classes, vectors.shape[1]), np.float32)
     np.add.at(sums, labels, vectors)
     return unit(sums)
+
+
+def joined(tuned: Floats, plain: Floats) -> Floats:
+    """float32 [N, E + F] whose products are means of two cosines, of vectors [N, E] and [N, F] of length 1."""
+    return np.asarray(np.concatenate([tuned, plain], axis=1) * np.sqrt(0.5), np.float32)

@@ -15,12 +15,14 @@ from serving.client import RecommenderClient
 from serving.server import EmbeddedServer
 from trainer.errors import ConfigError, ExportError
 from trainer.intent import export as exporting
+from trainer.intent.answer_search import AnswerSearch, KnownTexts
 from trainer.intent.answers import answer_figures
 from trainer.intent.export import export
 from trainer.intent.labelled import LabelledTexts
 from trainer.intent.pieces import WordPieces
 from trainer.intent.project import IntentProject
 from trainer.intent.training import evaluate, load_trained, predict
+from trainer.intent.vectors import joined, unit
 from trainer.keras_compat import tf
 from trainer.lint.lint import lint
 
@@ -109,17 +111,26 @@ def test_answers_of_the_nearest_known_texts(trained: IntentProject, tmp_path: Pa
     asked = tf.constant(["a sad film i3", "a funny film"])
     answer = tf.saved_model.load(str(version)).signatures["nearest_answers"](query=asked)
     assert answer["text"].numpy()[0, 0] == b"a sad film i3"
-    assert answer["answer"].numpy().tolist() == [[b"see cry"] * 3, [b"see ugh"] * 3]
+    replies = answer["answer"].numpy()
+    assert replies[:, 0].tolist() == [b"see cry", b"see ugh"]
+    assert [set(row) for row in replies] == [{b"see cry", b"see ugh", b"see ver"}] * 2
+    told = dict(row.rsplit(",", 1) for row in rows)
+    texts = answer["text"].numpy()
+    assert all(
+        reply.decode() == f"see {told[text.decode()][-3:]}"
+        for text, reply in zip(texts.flat, replies.flat, strict=True)
+    )
     assert answer["score"].numpy()[0, 0] == pytest.approx(1.0, abs=1e-5)
     assert (np.diff(answer["score"].numpy(), axis=1) <= 0).all()
 
     console = Console(width=120, record=True, file=io.StringIO())
     report = evaluate(project, console)
-    assert set(report["answers"]) == {"fine-tuned", "encoder as it came", "BM25"}
-    assert report["answers"]["fine-tuned"] == {"recall@1": 1.0, "recall@5": 1.0, "mrr": 1.0}
-    assert "Questions with the same answer, found among 60" in console.export_text()
+    assert list(report["answers"]) == ["both encoders", "fine-tuned", "encoder as it came", "BM25"]
+    for way in ("both encoders", "fine-tuned"):
+        assert report["answers"][way] == {"recall@1": 1.0, "recall@5": 1.0, "mrr": 1.0}
+    assert "Answers found among those to 60 questions" in console.export_text()
     too_many = project.intent.model_copy(update={"answers": 99})
-    with pytest.raises(ConfigError, match=r"intent\.answers = 99, but .* has 60 texts only"):
+    with pytest.raises(ConfigError, match=r"intent\.answers = 99, but .* has 3 distinct answers only"):
         export(project.model_copy(update={"intent": too_many}), Console(quiet=True))
 
 
@@ -127,5 +138,30 @@ def test_figures_of_answers_by_hand() -> None:
     known = np.asarray([0, 0, 1, 2], np.int32)
     scores = np.asarray([[3, 1, 2, 0], [1, 1, 1, 1], [4, 3, 2, 0]], np.float32)
     figures = answer_figures(lambda part: scores[part], np.asarray([0, 1, 2], np.int32), known)
-    # Ranks 1; of equal scores the three wrong ones come first, 4; and 4.
-    assert figures == {"recall@1": 1 / 3, "recall@5": 1.0, "mrr": pytest.approx((1 + 1 / 4 + 1 / 4) / 3)}
+    # Ranks 1; of equal scores the two wrong answers come first, 3; and 3, for the two questions of answer 0 count once.
+    assert figures == {"recall@1": 1 / 3, "recall@5": 1.0, "mrr": pytest.approx((1 + 1 / 3 + 1 / 3) / 3)}
+
+
+def test_distinct_answers_against_numpy() -> None:
+    rng = np.random.default_rng(0)
+    vectors, questions = (unit(rng.standard_normal((rows, 6)).astype(np.float32)) for rows in (40, 7))
+    answers = [f"a{number}" for number in rng.integers(0, 9, 40)]
+    texts = [f"t{number}" for number in range(40)]
+    found = AnswerSearch(KnownTexts(vectors, texts, answers), 4)(tf.constant(questions))
+    for row, cosines in enumerate(questions @ vectors.T):
+        best = {}
+        for place in np.argsort(-cosines):
+            best.setdefault(answers[place], (texts[place], cosines[place]))
+        expected = list(best.items())[:4]
+        assert [one.decode() for one in found["answer"].numpy()[row]] == [name for name, _ in expected]
+        assert [one.decode() for one in found["text"].numpy()[row]] == [text for _, (text, _) in expected]
+        np.testing.assert_allclose(
+            found["score"].numpy()[row], [cosine for _, (_, cosine) in expected], rtol=1e-5
+        )
+
+
+def test_joined_vectors_have_the_mean_of_two_cosines() -> None:
+    rng = np.random.default_rng(1)
+    tuned, plain = (unit(rng.standard_normal((5, width)).astype(np.float32)) for width in (3, 4))
+    both = joined(tuned, plain)
+    np.testing.assert_allclose(both @ both.T, (tuned @ tuned.T + plain @ plain.T) / 2, atol=1e-6)
