@@ -32,6 +32,7 @@ from trainer.text_encoder import TextEncoder
 from trainer.verification import ask_stranger
 from trainer.versions import newest_version, next_version
 
+_CLEAR = 1e-4  # by how much a score must be greater to be told from rounding
 _PROBES = 64
 
 
@@ -84,7 +85,8 @@ def export(project: IntentProject, console: Console, *, overwrite: bool = False)
         _save(module, facts, probes, project, folder)
         check_lint(folder, project.export.serving_release)
         console.print("Loading it in a fresh process and comparing its answers with the live model ...")
-        _compare(classifier, encoder, classes, probes, folder)
+        live = predict(classifier, WordPieces.of(probes, encoder, classes))
+        _compare([classes[row] for row in live], probes, folder, finds_answers=known is not None)
     console.print(f"Exported {base / str(number)}: {len(classes)} classes.")
     return base / str(number)
 
@@ -135,26 +137,32 @@ def _request(probes: LabelledTexts, size: int) -> dict[str, Any]:
     return {contract.QUERY: np.asarray(texts, object)}
 
 
-def _compare(
-    classifier: IntentClassifier,
-    encoder: TextEncoder,
-    classes: Sequence[str],
-    probes: LabelledTexts,
-    folder: Path,
-) -> None:
-    """Asks the saved model in a fresh process and the live one in this process for the most likely class."""
-    live = predict(classifier, WordPieces.of(probes, encoder, classes))
+def _compare(live: Sequence[str], probes: LabelledTexts, folder: Path, *, finds_answers: bool) -> None:
+    """Asks the saved model in a fresh process: it must agree with the live one, and find each known text itself.
+
+    Args:
+        live: The most likely class of each probe by the model in this process.
+        probes: Texts of the training file.
+        folder: Of the saved model.
+        finds_answers: Whether it has a signature that finds answers.
+    """
+    asked = [PREDICT, *([NEAREST] if finds_answers else [])]
     with tempfile.TemporaryDirectory() as scratch:
         requests = Path(scratch) / "requests"
-        write_requests(requests, [(PREDICT, _request(probes, len(probes)))])
+        write_requests(requests, [(name, _request(probes, len(probes))) for name in asked])
         answers = ask_stranger(folder, requests, Path(scratch))
     for route in ("code", "server"):
         labels, scores = answers[f"{route}/0/label"], answers[f"{route}/0/{contract.SCORE}"]
-        clear = scores[:, 0] - scores[:, 1] > 1e-4 if scores.shape[1] > 1 else np.ones(len(scores), bool)
-        expected = np.asarray([classes[row].encode("utf-8") for row in live])
+        clear = scores[:, 0] - scores[:, 1] > _CLEAR if scores.shape[1] > 1 else np.ones(len(scores), bool)
+        expected = np.asarray([label.encode("utf-8") for label in live])
         if (differ := np.flatnonzero(clear & (labels[:, 0] != expected))).size:
             row = int(differ[0])
             raise ExportError(
                 f"The model was not published: {route}: {probes.texts[row]!r} is {labels[row, 0]!r}, the live model "
                 f"says {expected[row]!r}."
+            )
+        if finds_answers and (cosines := answers[f"{route}/1/{contract.SCORE}"][:, 0]).min() < 1 - _CLEAR:
+            raise ExportError(
+                f"The model was not published: {route}: {probes.texts[int(cosines.argmin())]!r}, a known text, has a "
+                f"cosine of {cosines.min():.4f} to the text found for it instead of 1."
             )

@@ -97,14 +97,14 @@ class IntentModule(Intents):
         self._bert = FrozenBert(classifier.backbone)
         self._pack, self._pool = _Hidden(encoder.pack), _Hidden(encoder.pool)
         self._search = None if known is None else AnswerSearch(known, k)
-        self._before = None if known is None else encoder.bert  # the backbone itself has been taught since
+        self._before: Any = None if known is None else encoder.bert  # the backbone itself has been taught since
 
     def vectors(self, texts: Any) -> Any:
         """As the classifier makes them."""
         pieces = self._pack.function(texts)
         return unit_means(self._bert(pieces), pieces)
 
-    def _question_vectors(self, texts: Any, before: FrozenBert) -> Any:
+    def _question_vectors(self, texts: Any, before: Any) -> Any:
         """float32 [B, E + F] as `joined` makes them, by the classifier's BERT and the one before."""
         pieces = self._pack.function(texts)
         plain = self._pool.function(before(pieces), tf.cast(pieces.row_lengths(), tf.int32))
@@ -143,7 +143,7 @@ class TowerIntents(Intents):
 class _Hidden:
     """A function out of sight of TensorFlow's tracking: it would bring a Keras BERT along."""
 
-    def __init__(self, function: Callable[[Any], Any]) -> None:
+    def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
 
 

@@ -93,7 +93,7 @@ def test_other_answers_than_the_live_model_are_not_published(
     assert [child.name for child in exported.parent.iterdir()] == [exported.name]
 
 
-def test_answers_of_the_nearest_known_texts(trained: IntentProject, tmp_path: Path) -> None:
+def test_answers_of_the_nearest_known_texts(trained: IntentProject, tmp_path: Path, monkeypatch) -> None:
     file = tmp_path / "train.csv"
     rows = trained.intent.train.read_text("utf-8").splitlines()[1:]
     file.write_text("\n".join(["text,label,reply", *(f"{row},see {row[-3:]}" for row in rows)]), "utf-8")
@@ -129,6 +129,10 @@ def test_answers_of_the_nearest_known_texts(trained: IntentProject, tmp_path: Pa
     for way in ("both encoders", "fine-tuned"):
         assert report["answers"][way] == {"recall@1": 1.0, "recall@5": 1.0, "mrr": 1.0}
     assert "Answers found among those to 60 questions" in console.export_text()
+    monkeypatch.setattr(exporting, "joined", lambda tuned, plain: joined(plain, tuned))
+    with pytest.raises(ExportError, match=r"a known text, has a cosine of"):
+        export(project, Console(quiet=True), overwrite=True)
+    assert [child.name for child in version.parent.iterdir()] == [version.name]
     too_many = project.intent.model_copy(update={"answers": 99})
     with pytest.raises(ConfigError, match=r"intent\.answers = 99, but .* has 3 distinct answers only"):
         export(project.model_copy(update={"intent": too_many}), Console(quiet=True))
