@@ -97,7 +97,9 @@ class IntentModule(Intents):
         self._bert = FrozenBert(classifier.backbone)
         self._pack, self._pool = _Hidden(encoder.pack), _Hidden(encoder.pool)
         self._search = None if known is None else AnswerSearch(known, k)
-        self._before: Any = None if known is None else encoder.bert  # the backbone itself has been taught since
+        self._before: Any = (
+            None if known is None else encoder.bert
+        )  # the backbone itself has been taught since
 
     def vectors(self, texts: Any) -> Any:
         """As the classifier makes them."""
