@@ -15,18 +15,17 @@ from trainer.indexes.table import VectorTable
 from trainer.keras_compat import tf
 from trainer.rules.permission import Permission
 
-OVERSAMPLING = 4
-"""Candidates for each place of a list. A filter that keeps fewer than every fourth of them makes the search exact."""
-
 
 class Finder(Protocol):
     """What finds candidates.
 
     Attributes:
         probes: How many partitions it reads for a query.
+        oversampling: Candidates for each place of a list. Where a filter keeps too few of them, the search is exact.
     """
 
     probes: int
+    oversampling: int
 
     @property
     def rounds(self) -> bool:
@@ -85,7 +84,7 @@ def best_candidates(
     finder: Finder, table: VectorTable, queries: Any, permission: Permission, count: Any
 ) -> tuple[Any, Any]:
     """The best permitted candidates by exact scores: float32 [B, count], -inf where none, and int32 [B, count] rows."""
-    scores, rows = finder.candidates(queries, OVERSAMPLING * count)
+    scores, rows = finder.candidates(queries, finder.oversampling * count)
     if finder.rounds or table.rounds:
         scores = tf.linalg.matvec(table.gather(rows), queries)
     scores = tf.where(permission.allows(rows), scores, np.float32(-np.inf))

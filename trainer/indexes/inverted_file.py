@@ -92,6 +92,8 @@ class InvertedFile(tf.Module):  # type: ignore[misc]
             items; see `trainer.indexes.probes`.
     """
 
+    oversampling = 4
+
     def __init__(self, parts: dict[str, npt.NDArray[Any]], probes: int, reach: float = 3.0) -> None:
         super().__init__(name="search")
         self.centroids = variable(parts["centroids"], "centroids", fixed=1)
