@@ -175,8 +175,8 @@ class QueryTower(keras.layers.Layer):  # type: ignore[misc]
         """What unwanted words alone add to the query of somebody without history.
 
         What they share with the wish is not held against it: in "a horror film, not Alien" both say horror. So their
-        part along what the wanted words add is left out. (Widdows 2003, "Orthogonal negation in vector spaces", section
-        4, projects the other way, the wish off the unwanted words, which takes from the wish what both share.)
+        part along what the wanted words add is left out. (Widdows 2003, "Orthogonal negation in vector spaces",
+        projects the other way, the wish off the unwanted words, which takes from the wish what both share.)
 
         Args:
             first: float32 [B, D] state that knows nothing.
