@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 
 import numpy as np
 from google.protobuf import text_format
@@ -43,3 +45,8 @@ def test_an_older_run_is_replaced(tmp_path):
     write_projector(tmp_path, VECTORS, COLUMNS)
     write_projector(tmp_path, VECTORS[:4], COLUMNS)
     assert len(read(tmp_path)[0]) == 4
+
+
+def test_tensorboard_itself_starts_with_the_versions_that_are_installed():
+    command = [sys.executable, "-m", "tensorboard.main", "--version"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith("2.")
