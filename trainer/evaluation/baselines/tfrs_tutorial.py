@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,8 +13,7 @@ from trainer.evaluation.queries import NO_ITEM, EvaluationQueries
 from trainer.evaluation.ranking import Scorer, Scores
 
 CONTEXT = 10
-BATCH = 4096
-_EPOCHS = (3, 10)
+_EPOCHS = (3, 10, 20)
 
 #: By the number of epochs: the query tower, over int32 [B, CONTEXT] item numbers + 1, and float32 [N, width] items.
 _Towers = dict[int, tuple[Any, npt.NDArray[np.float32]]]
@@ -32,6 +30,7 @@ class TFRSTutorial:
         width: Of both towers; the tutorial has 32.
         learning_rate: Of Adagrad; the tutorial has 0.1.
         epochs: Passes over the events; the tutorial has 3.
+        batch: Events a step; the tutorial has thousands.
         seed: Of initial weights and of the order of events.
         learn: Shares a training with other instances that differ only in `epochs`.
     """
@@ -43,25 +42,32 @@ class TFRSTutorial:
         width: int = 32,
         learning_rate: float = 0.1,
         epochs: int = 3,
+        batch: int = 4096,
         seed: int = 0,
         learn: LearnOnce[_Towers] | None = None,
     ) -> None:
-        self.width, self.learning_rate, self.epochs, self.seed = width, learning_rate, epochs, seed
-        self._learn = learn or _learner(width, learning_rate, (epochs,), seed)
+        self.width, self.learning_rate, self.epochs, self.batch = width, learning_rate, epochs, batch
+        self._learn = learn or _learner(width, learning_rate, (epochs,), batch, seed)
         self._counts = np.zeros(0, np.float32)
         self._towers: Any = None
 
     @classmethod
     def grid(cls, seed: int = 0) -> Iterator[TFRSTutorial]:
-        """The 8 settings that tuning tries, the tutorial's own first."""
-        for width, learning_rate in itertools.product((32, 128), (0.1, 0.3)):
-            learn = _learner(width, learning_rate, _EPOCHS, seed)
+        """The 7 settings that tuning tries, the tutorial's own first, then more and smaller steps."""
+        yield cls(seed=seed)
+        for learning_rate in (0.1, 0.3):
+            learn = _learner(32, learning_rate, _EPOCHS, 512, seed)
             for epochs in _EPOCHS:
-                yield cls(width, learning_rate, epochs, seed, learn)
+                yield cls(32, learning_rate, epochs, 512, seed, learn)
 
     def settings(self) -> dict[str, object]:
         """The settings by name."""
-        return {"width": self.width, "learning_rate": self.learning_rate, "epochs": self.epochs}
+        return {
+            "width": self.width,
+            "learning_rate": self.learning_rate,
+            "epochs": self.epochs,
+            "batch": self.batch,
+        }
 
     def fit(
         self, train_items: npt.NDArray[np.integer], row_splits: npt.NDArray[np.integer], num_items: int
@@ -84,7 +90,9 @@ class TFRSTutorial:
         return score
 
 
-def _learner(width: int, learning_rate: float, epochs: Sequence[int], seed: int) -> LearnOnce[_Towers]:
+def _learner(
+    width: int, learning_rate: float, epochs: Sequence[int], batch: int, seed: int
+) -> LearnOnce[_Towers]:
     def learn(
         train_items: npt.NDArray[np.integer], row_splits: npt.NDArray[np.integer], num_items: int
     ) -> _Towers:
@@ -92,9 +100,66 @@ def _learner(width: int, learning_rate: float, epochs: Sequence[int], seed: int)
         events = EvaluationQueries.from_sequences(train_items, row_splits, starts)
         events = events.take(np.flatnonzero(events.history_lengths() > 0))
         histories = events.histories(0, len(events), CONTEXT)
-        return _train(histories, events.target_items(), num_items, width, learning_rate, epochs, seed)
+        towers = _Training(num_items, width, learning_rate, seed)
+        return towers.run(histories, events.target_items(), epochs, batch)
 
     return LearnOnce(learn)
+
+
+class _Training:
+    """Both towers and what trains them."""
+
+    def __init__(self, num_items: int, width: int, learning_rate: float, seed: int) -> None:
+        from trainer.keras_compat import keras, tf, tfrs
+
+        keras.utils.set_random_seed(seed)
+        self._size, self._seed = (num_items, width), seed
+        self._query_tower = _query_tower(num_items, width)
+        self._candidates = keras.layers.Embedding(num_items, width)
+        self._candidates.build(None)
+        task = tfrs.tasks.Retrieval()
+        variables = [*self._query_tower.trainable_variables, *self._candidates.trainable_variables]
+        optimizer = keras.optimizers.Adagrad(learning_rate)
+        optimizer.build(variables)
+
+        @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+        def step(context: Any, wanted: Any) -> None:
+            with tf.GradientTape() as tape:
+                queries = self._query_tower(context, training=True)
+                loss = task(queries, self._candidates(wanted), compute_metrics=False)
+            optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+
+        self._step = step
+
+    def run(
+        self,
+        histories: npt.NDArray[np.int32],
+        targets: npt.NDArray[np.int32],
+        epochs: Sequence[int],
+        batch: int,
+    ) -> _Towers:
+        """The towers after each of these numbers of epochs."""
+        from trainer.keras_compat import tf
+
+        found: _Towers = {}
+        rng = np.random.default_rng(self._seed)
+        for epoch in range(1, max(epochs) + 1):
+            order = rng.permutation(len(targets))
+            for start in range(0, len(order), batch):
+                rows = order[start : start + batch]
+                self._step(tf.constant(histories[rows] + 1), tf.constant(targets[rows]))
+            if epoch in epochs:
+                found[epoch] = self._as_they_are()
+        return found
+
+    def _as_they_are(self) -> tuple[Any, npt.NDArray[np.float32]]:
+        """Copies that further training does not change."""
+        from trainer.keras_compat import tf
+
+        copy = _query_tower(*self._size)
+        copy.set_weights(self._query_tower.get_weights())
+        call = tf.function(lambda context: copy(context, training=False), reduce_retracing=True)
+        return call, self._candidates.embeddings.numpy()
 
 
 def _query_tower(num_items: int, width: int) -> Any:
@@ -105,50 +170,3 @@ def _query_tower(num_items: int, width: int) -> Any:
     )
     tower.build((None, CONTEXT))
     return tower
-
-
-def _train(
-    histories: npt.NDArray[np.int32],
-    targets: npt.NDArray[np.int32],
-    num_items: int,
-    width: int,
-    learning_rate: float,
-    epochs: Sequence[int],
-    seed: int,
-) -> _Towers:
-    """The towers after each of these numbers of epochs."""
-    from trainer.keras_compat import keras, tf, tfrs
-
-    keras.utils.set_random_seed(seed)
-    query_tower, candidates = _query_tower(num_items, width), keras.layers.Embedding(num_items, width)
-    candidates.build(None)
-    task = tfrs.tasks.Retrieval()
-    variables = [*query_tower.trainable_variables, *candidates.trainable_variables]
-    optimizer = keras.optimizers.Adagrad(learning_rate)
-    optimizer.build(variables)
-
-    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
-    def step(context: Any, wanted: Any) -> None:
-        with tf.GradientTape() as tape:
-            loss = task(query_tower(context, training=True), candidates(wanted), compute_metrics=False)
-        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-
-    found: _Towers = {}
-    rng = np.random.default_rng(seed)
-    for epoch in range(1, max(epochs) + 1):
-        order = rng.permutation(len(targets))
-        for start in range(0, len(order), BATCH):
-            rows = order[start : start + BATCH]
-            step(tf.constant(histories[rows] + 1), tf.constant(targets[rows]))
-        if epoch in epochs:
-            found[epoch] = _as_it_is(query_tower, num_items, width), candidates.embeddings.numpy()
-    return found
-
-
-def _as_it_is(query_tower: Any, num_items: int, width: int) -> Any:
-    """A copy that further training does not change."""
-    from trainer.keras_compat import tf
-
-    copy = _query_tower(num_items, width)
-    copy.set_weights(query_tower.get_weights())
-    return tf.function(lambda context: copy(context, training=False), reduce_retracing=True)
