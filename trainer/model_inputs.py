@@ -9,6 +9,7 @@ from trainer.features import FeatureSpecs
 from trainer.long_tail import NO_CORRECTION, TailCorrection
 from trainer.text_modes.rows import TextRows
 from trainer.text_variants import TextVariants
+from trainer.value_scale import AS_OBSERVED, ValueScale
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class ModelSpec:
         item_specs: Item features.
         user_specs: User features.
         event_types: Known event types, most frequent first; row i of the embedding is type i - 1.
+        values: Where the observed values lie.
     """
 
     trained_items: int
@@ -28,6 +30,7 @@ class ModelSpec:
     item_specs: FeatureSpecs
     user_specs: FeatureSpecs
     event_types: tuple[str, ...]
+    values: ValueScale = AS_OBSERVED
 
 
 @dataclass(frozen=True)

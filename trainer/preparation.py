@@ -26,6 +26,7 @@ from trainer.sequences import Sequences
 from trainer.text_cache import TextVectorCache
 from trainer.text_modes.rows import TextRows
 from trainer.text_variants import TextVariants, variant_texts
+from trainer.value_scale import ValueScale
 from trainer.words import WordSpec
 
 
@@ -77,7 +78,14 @@ def prepare(
     return Preparation(
         dataset=dataset,
         catalogue=catalogue,
-        spec=ModelSpec(catalogue.trained, text_width if text else 0, item_specs, user_specs, tuple(types)),
+        spec=ModelSpec(
+            catalogue.trained,
+            text_width if text else 0,
+            item_specs,
+            user_specs,
+            tuple(types),
+            ValueScale.measured(train.values),
+        ),
         item_lookup=FeatureLookup(item_specs, name="item_lookup"),
         user_lookup=FeatureLookup(user_specs, name="user_lookup"),
         item_text=text.name if text else None,

@@ -9,7 +9,7 @@ from trainer.precision import Dense
 
 
 class RankingHead(keras.layers.Layer):  # type: ignore[misc]
-    """Corrects the retrieval score of a (query, item) pair, and predicts the value the user would give.
+    """Corrects the retrieval score of a (query, item) pair, and predicts how the user would value it.
 
     The history is read again from the item's side (target attention, Deep Interest Network, Zhou 2018): what in it
     speaks for this item. The correction starts at zero, so an untrained head keeps the order of retrieval.
@@ -60,7 +60,8 @@ class RankingHead(keras.layers.Layer):  # type: ignore[misc]
             training: Whether to drop.
 
         Returns:
-            float32 [B, N] ranking scores (logits: higher is better) and float32 [B, N] predicted values.
+            float32 [B, N] ranking scores (logits: higher is better) and float32 [B, N] predicted values
+            (deviations from the median, `ValueScale`).
         """
         dots = tf.einsum("bd,bnd->bn", query, items)
         pooled = self._pool(history, history_mask, items)

@@ -12,6 +12,7 @@ from trainer.sampling import Candidates, hard_negatives
 from trainer.step_queries import StepQueries
 from trainer.tasks import RankingTask
 from trainer.train_config import RankingConfig
+from trainer.value_scale import ValueScale
 
 
 class RankingLosses:
@@ -21,13 +22,14 @@ class RankingLosses:
         config: Of the ranking task.
         head: Which learns.
         seeds: A keras SeedGenerator, for the draw of negatives.
+        values: Where the observed values lie.
     """
 
-    def __init__(self, config: RankingConfig, head: RankingHead, seeds: Any) -> None:
+    def __init__(self, config: RankingConfig, head: RankingHead, seeds: Any, values: ValueScale) -> None:
         self._config = config
         self._head = head
         self._seeds = seeds
-        self._task = RankingTask()
+        self._task = RankingTask(values)
 
     def __call__(
         self,

@@ -11,8 +11,12 @@ from typing import Any
 from trainer.distribution import replicas
 from trainer.keras_compat import tf, tfrs
 from trainer.train_config import RetrievalConfig
+from trainer.value_scale import AS_OBSERVED, ValueScale
 
 # What tfrs.layers.loss adds to the scores of removed candidates is a hundredth of the least float.
+_HUBER = (
+    1.345  # deviations from which an error counts in proportion (Huber 1964; 95 % as efficient as squares)
+)
 _REMOVED = tf.float32.min / 200.0
 
 
@@ -88,14 +92,19 @@ def masked_cross_entropy(logits: Any, own: Any, allowed: Any, smoothing: float) 
 
 
 class RankingTask:
-    """Target above hard negatives, and the observed value."""
+    """Target above hard negatives, and the observed value.
 
-    def __init__(self) -> None:
+    Args:
+        values: Where values lie; the head predicts how many deviations one is above the median.
+    """
+
+    def __init__(self, values: ValueScale = AS_OBSERVED) -> None:
+        self._values = values
         total = tf.keras.losses.Reduction.SUM
         self._order = tfrs.tasks.Ranking(
             tf.keras.losses.CategoricalCrossentropy(from_logits=True, reduction=total)
         )
-        self._value = tfrs.tasks.Ranking(tf.keras.losses.MeanSquaredError(reduction=total))
+        self._value = tfrs.tasks.Ranking(tf.keras.losses.Huber(_HUBER, reduction=total))
         self._order_loss = tf.function(self._order_rows)
         self._value_loss = tf.function(self._value_rows)
 
@@ -117,14 +126,17 @@ class RankingTask:
         return total / tf.maximum(replicas.total(tf.reduce_sum(weights)), 1.0)
 
     def value_loss(self, values: Any, predictions: Any, weights: Any) -> Any:
-        """Mean squared error of the value, over the rows whose value was observed.
+        """Mean Huber loss of the value in deviations from the median, over the rows whose value was observed.
+
+        Amounts have tails: squared, a single order of ten thousand pieces would outweigh all else that the head learns.
 
         Args:
             values: float32 [Q], NaN = not observed.
-            predictions: float32 [Q].
+            predictions: float32 [Q] deviations from the median.
             weights: float32 [Q].
         """
         observed = weights * tf.cast(tf.math.is_finite(values), tf.float32)
+        values = (values - self._values.median) / self._values.deviation
         values = tf.where(tf.math.is_finite(values), values, tf.zeros_like(values))
         total = self._value_loss(values[:, tf.newaxis], predictions[:, tf.newaxis], observed)
         return total / tf.maximum(replicas.total(tf.reduce_sum(observed)), 1.0)

@@ -198,7 +198,8 @@ class RankingConfig(Closed):
     weight: float = Field(0.3, ge=0)
     """Weight of the loss that puts the target above hard negatives."""
     value_weight: float = Field(0.1, ge=0)
-    """Weight of the loss on the observed value (a rating, say), if the dataset has one."""
+    """Weight of the loss on the observed value (a rating, say), if the dataset has one. It teaches the ranking head
+    alone, in deviations from the median, with huge values held back (Huber 1964)."""
     queries_per_step: int = Field(128, ge=1)
     """At most this many events of a step are used for this task."""
     candidates: int = Field(200, ge=1)

@@ -8,6 +8,7 @@ import pytest
 from trainer.keras_compat import tf
 from trainer.tasks import RankingTask, RetrievalTask
 from trainer.train_config import RetrievalConfig
+from trainer.value_scale import ValueScale
 
 RNG = np.random.default_rng(0)
 QUERIES = RNG.normal(size=(4, 3)).astype(np.float32)
@@ -112,8 +113,26 @@ def test_value_loss_counts_observed_values_alone(ranking):
     values = tf.constant([4.0, np.nan, 1.0, 2.0])
     predictions = tf.constant([3.0, 100.0, 3.0, 50.0])
     weights = tf.constant([1.0, 1.0, 1.0, 0.0])
-    # (4 - 3)^2 = 1 and (1 - 3)^2 = 4; the NaN and the row of weight 0 do not count: 5 / 2.
-    np.testing.assert_allclose(float(ranking.value_loss(values, predictions, weights)), 2.5)
+    # Errors of 1 and 2, of which the second counts in proportion beyond 1.345; the NaN and the row of weight 0 do not.
+    expected = (0.5 * 1**2 + 1.345 * (2 - 0.5 * 1.345)) / 2
+    np.testing.assert_allclose(float(ranking.value_loss(values, predictions, weights)), expected, rtol=1e-6)
+
+
+def test_values_are_learned_in_deviations_from_their_median(ranking):
+    scaled = RankingTask(ValueScale(median=100.0, deviation=20.0))
+    predictions, weights = tf.constant([0.5, -1.0, 3.0]), tf.ones(3)
+    plain = ranking.value_loss(tf.constant([0.0, 1.0, -2.0]), predictions, weights)
+    moved = scaled.value_loss(tf.constant([100.0, 120.0, 60.0]), predictions, weights)
+    np.testing.assert_allclose(moved, plain, rtol=1e-6)
+
+
+def test_no_value_pulls_harder_than_another_however_large(ranking):
+    predictions = tf.Variable([0.0, 0.0, 0.0])
+    with tf.GradientTape() as tape:
+        loss = ranking.value_loss(tf.constant([2.0, 80_995.0, -9_360.0]), predictions, tf.ones(3))
+    np.testing.assert_allclose(
+        tape.gradient(loss, predictions), np.array([-1.345, -1.345, 1.345]) / 3, rtol=1e-5
+    )
 
 
 def test_without_values_there_is_no_loss_and_no_gradient(ranking):
