@@ -49,8 +49,8 @@ class EvaluateConfig(Closed):
 
     ks: _Positives = (10, 50)
     """Cut-offs of Recall, NDCG and MRR."""
-    exclude_history: bool = True
-    """Leave the items of the history out of the ranking, as serving does."""
+    exclude_history: bool | None = None
+    """Leave the items of the history out of the ranking. By default as serving does: yes, unless `train.repeats`."""
     both_protocols: bool = False
     """Measure accuracy once more with the items of the history treated the other way, so that a figure can be compared
     with published ones of either kind; ranks everything twice."""
@@ -117,6 +117,12 @@ class ProjectConfig(Closed):
     evaluate: EvaluateConfig = EvaluateConfig()
     distill: DistillConfig = DistillConfig()
     export: ExportConfig = ExportConfig()
+
+    @property
+    def excludes_history(self) -> bool:
+        """Whether evaluation leaves the items of the history out of the ranking."""
+        chosen = self.evaluate.exclude_history
+        return not self.train.repeats if chosen is None else chosen
 
     def dataset_dir(self, split: str) -> Path:
         """Where `twotower features build` leaves the dataset of a split protocol."""

@@ -107,7 +107,7 @@ def _measure(
         bench.preparation.catalogue.counts,
         run=facts,
         diagnostics=measurement.diagnostics(),
-        exclude_history=config.evaluate.exclude_history,
+        exclude_history=config.excludes_history,
         seed=config.train.seed,
     )
     return {**report, "extras": gather_extras(run, measurement, rows[0].result).to_json()}

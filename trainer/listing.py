@@ -28,13 +28,17 @@ class Lists:
         k: Length of the lists.
         candidates: How many items the ranking head puts in order.
         temperature: That retrieval scores are divided by.
+        repeats: Whether items of the history may come again.
     """
 
-    def __init__(self, index: ItemIndex, k: int, candidates: int, temperature: float) -> None:
+    def __init__(
+        self, index: ItemIndex, k: int, candidates: int, temperature: float, *, repeats: bool = False
+    ) -> None:
         self._index = index
         self._k = k
         self._candidates = candidates
         self._temperature = temperature
+        self._repeats = repeats
 
     def __call__(self, inputs: Tensors, side: Tensors, head: Head | None) -> tuple[Any, Any, Any]:
         """The lists of a request; see `trainer.rules.lists`.
@@ -88,7 +92,7 @@ class Lists:
         return best.values, tf.gather(rows, best.indices, batch_dims=1), shift
 
     def _permission(self, inputs: Tensors, seen: Any) -> Callable[[Taken], Permission]:
-        """What the request lets a row have: neither what was seen nor what is excluded, filtered or used up."""
+        """What the request lets a row have: nothing that is excluded, filtered, used up or, without repeats, seen."""
         index = self._index
         excluded, allowed = _looked_up(
             index.rows_of, inputs[contract.EXCLUDE_ITEM_ID], inputs[contract.ALLOW_ITEM_ID]
@@ -96,7 +100,8 @@ class Lists:
         categories = _looked_up(
             index.category_names.lookup, inputs[contract.ALLOW_CATEGORY], inputs[contract.BLOCK_CATEGORY]
         )
-        excluded = tf.concat([seen, excluded], axis=1)
+        if not self._repeats:
+            excluded = tf.concat([seen, excluded], axis=1)
         only_items, only_categories = (
             tf.reduce_any(inputs[name] != "", axis=1)
             for name in (contract.ALLOW_ITEM_ID, contract.ALLOW_CATEGORY)

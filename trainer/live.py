@@ -198,7 +198,9 @@ class LiveModel:
             scores = self._bench.model.retrieval_scores(query, tf.constant(self._vectors)).numpy()[0].copy()
         else:
             scores = self._scale.copy()
-        gone = np.concatenate([rows, self._rows_of(row[contract.EXCLUDE_ITEM_ID])])
+        gone = self._rows_of(row[contract.EXCLUDE_ITEM_ID])
+        if not self._bench.model.config.repeats:
+            gone = np.concatenate([rows, gone])
         scores[gone[gone >= 0]] = -np.inf
         if (asked := row[contract.ALLOW_ITEM_ID]).any():
             scores[np.setdiff1d(np.arange(len(scores)), self._rows_of(asked))] = -np.inf

@@ -101,7 +101,7 @@ class Measurement:
             train.row_splits,
             len(preparation.catalogue),
             self.validation,
-            exclude_history=self.config.evaluate.exclude_history,
+            exclude_history=self.config.excludes_history,
             seed=seed,
             progress=lambda done: self.bar.update(task, completed=done),
         ).best
@@ -131,15 +131,13 @@ class Measurement:
             name: For the progress bar.
             scorer_for: Gives the scorer for `exclude_history`.
         """
-        settings = self.config.evaluate
+        excludes = self.config.excludes_history
         began = time.monotonic()
-        result = self._evaluate(
-            name, scorer_for(settings.exclude_history), settings.exclude_history, self.facts
-        )
+        result = self._evaluate(name, scorer_for(excludes), excludes, self.facts)
         seconds = round(time.monotonic() - began, 2)
-        if not settings.both_protocols:
+        if not self.config.evaluate.both_protocols:
             return result, None, seconds
-        other = not settings.exclude_history
+        other = not excludes
         where = "left out" if other else "kept in"
         return result, self._evaluate(f"{name}, history {where}", scorer_for(other), other, None), seconds
 

@@ -63,7 +63,9 @@ class TwoTowerModel(keras.Model):  # type: ignore[misc]
         )
         self._seeds = keras.random.SeedGenerator(config.seed)
         self._retrieval = RetrievalLoss(config.retrieval)
-        self._ranking = RankingLosses(config.ranking, self.ranking_head, self._seeds, spec.values)
+        self._ranking = RankingLosses(
+            config.ranking, self.ranking_head, self._seeds, spec.values, repeats=config.repeats
+        )
         self._loss_means = {name: keras.metrics.Mean(name=name) for name in self.loss_weights}
         self._total_mean = keras.metrics.Mean(name="loss")
         self.catalogue: CatalogueTables | None = None

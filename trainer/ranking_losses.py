@@ -23,13 +23,23 @@ class RankingLosses:
         head: Which learns.
         seeds: A keras SeedGenerator, for the draw of negatives.
         values: Where the observed values lie.
+        repeats: Whether items of the history can be candidates, so that they are negatives, too.
     """
 
-    def __init__(self, config: RankingConfig, head: RankingHead, seeds: Any, values: ValueScale) -> None:
+    def __init__(
+        self,
+        config: RankingConfig,
+        head: RankingHead,
+        seeds: Any,
+        values: ValueScale,
+        *,
+        repeats: bool = False,
+    ) -> None:
         self._config = config
         self._head = head
         self._seeds = seeds
         self._task = RankingTask(values)
+        self._repeats = repeats
 
     def __call__(
         self,
@@ -70,7 +80,7 @@ class RankingLosses:
         negatives, retrieved = hard_negatives(
             scores,
             target_rows,
-            pool.rows_of(seen),
+            pool.rows_of(seen)[:, :0] if self._repeats else pool.rows_of(seen),
             candidates=settings.candidates,
             draw=settings.negatives,
             seeds=self._seeds,

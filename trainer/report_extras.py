@@ -27,7 +27,7 @@ def gather_extras(run: RunDirectory, measurement: Measurement, result: Evaluatio
         result: What the model with its ranking head made of them.
     """
     preparation, seed = measurement.bench.preparation, measurement.config.train.seed
-    exclude = measurement.config.evaluate.exclude_history
+    exclude = measurement.config.excludes_history
     good, bad = pick_examples(
         measurement.queries,
         result.ranks,

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.evaluation.queries import EvaluationQueries
+from trainer.evaluation.ranking import history_pairs
 from trainer.keras_compat import tf
 from trainer.model import TwoTowerModel
 from trainer.neighbours.weights import Blend
@@ -27,7 +28,8 @@ class ModelScorer:
         sequences: The split that the queries were made from.
         queries: See `EvaluationQueries`.
         rerank: Put the best `ranking.candidates` of each query in the order of the ranking head.
-        exclude_history: Whether items of the history are kept out of these candidates, as in serving.
+        exclude_history: Whether items of the history are kept out of these candidates (a target stays in even when it
+            is chosen again); by default as in serving.
         item_vectors: float32 [N, D] if they are known already; see `refresh`.
         query_texts: float32 [Q, E] vectors of what each query says in words; None = nothing.
     """
@@ -40,7 +42,7 @@ class ModelScorer:
         queries: EvaluationQueries,
         *,
         rerank: bool,
-        exclude_history: bool = True,
+        exclude_history: bool | None = None,
         item_vectors: Any = None,
         query_texts: npt.NDArray[np.float32] | None = None,
     ) -> None:
@@ -48,7 +50,7 @@ class ModelScorer:
         self._sequences = sequences
         self._queries = queries
         self._rerank = rerank
-        self._exclude_history = exclude_history
+        self.exclude_history = not model.config.repeats if exclude_history is None else exclude_history
         self._users = user_inputs(preparation, sequences) if model.config.model.user_features else {}
         self._events = (
             event_rows(preparation, sequences.events) if model.config.model.history.event_types else None
@@ -90,8 +92,8 @@ class ModelScorer:
 
     def _inputs(self, start: int, stop: int) -> tuple[dict[str, Any], dict[str, Any], Any, Any]:
         """Histories, user features, text vectors, and what must not be retrieved, of some queries."""
-        rows, columns = self._queries.seen(start, stop)
-        if not self._exclude_history:
+        rows, columns = history_pairs(self._queries, start, stop)
+        if not self.exclude_history:
             rows, columns = rows[:0], columns[:0]
         seen = tf.constant(np.stack([rows, columns], axis=1), tf.int32)
         users = {

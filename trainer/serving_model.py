@@ -71,7 +71,8 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         # A variable and not a constant: an index that changes must be able to say so.
         self._facts = tf.Variable(json.dumps(facts, sort_keys=True), trainable=False, name="facts")
         self._settings = _Settings(model, item_text, k, max_history)
-        self._lists = Lists(index, k, model.config.ranking.candidates, self._settings.temperature)
+        ranking, repeats = model.config.ranking, model.config.repeats
+        self._lists = Lists(index, k, ranking.candidates, self._settings.temperature, repeats=repeats)
         # Traced once and called by every signature, so that BERT stands in the file once.
         self._text_vectors = tf.function(
             self._encode_texts, input_signature=[tf.TensorSpec([None], tf.string)]

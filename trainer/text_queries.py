@@ -74,4 +74,5 @@ class TextQueries:
             query_texts=vectors,
             item_vectors=item_vectors,
         )
-        return float(evaluate(self.queries, scorer, ks=(_K,)).metrics[f"ndcg@{_K}"])
+        result = evaluate(self.queries, scorer, (_K,), scorer.exclude_history)
+        return float(result.metrics[f"ndcg@{_K}"])

@@ -250,6 +250,9 @@ class TrainConfig(Closed):
     distribution: Literal["one_device", "mirrored", "multi_worker", "tpu"] = "one_device"
     """"mirrored": the batch is divided among all devices of this machine; "multi_worker": among the machines that
     TF_CONFIG lists; "tpu": among the cores of the TPU that TPU_NAME names. `batch_size` is that of all together."""
+    repeats: bool = False
+    """Users choose the same item again, as in a grocer's shop: items of the history stay in the lists, in training,
+    evaluation and export alike. By default what was chosen once is not shown again."""
     text: TextConfig = TextConfig()
     model: ModelConfig = ModelConfig()
     query_text: QueryTextConfig = QueryTextConfig()

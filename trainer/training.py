@@ -223,7 +223,7 @@ def _validation(bench: Workbench, config: TrainConfig, console: Console) -> Any:
         figures = describe_items(bench.model.learned(vectors).numpy())
         for prefix, scorer in scorers.items():
             scorer.refresh(vectors)
-            result = evaluate(queries, scorer, ks=(10,))
+            result = evaluate(queries, scorer, (10,), scorer.exclude_history)
             figures |= {f"{prefix}{name}": result.metrics[name] for name in _VALIDATION_METRICS}
             figures[f"{prefix}top_item_share@10"] = top_item_share(result.exposure, len(queries))
         return figures

@@ -142,6 +142,19 @@ def test_a_split_must_be_listed(load):
         one.splits("by_time")
 
 
+@pytest.mark.parametrize(
+    ("text", "excludes"),
+    [
+        ("", True),
+        ("[train]\nrepeats = true", False),
+        ("[train]\nrepeats = true\n[evaluate]\nexclude_history = true", True),
+        ("[evaluate]\nexclude_history = false", False),
+    ],
+)
+def test_histories_leave_the_ranking_as_in_serving_unless_told_otherwise(load, text, excludes):
+    assert load(MINIMAL + text).excludes_history is excludes
+
+
 def test_settings_cannot_be_changed_after_they_were_checked(load):
     with pytest.raises(ValueError, match="frozen"):
         load(MINIMAL).train.epochs = 3

@@ -95,6 +95,15 @@ def test_every_loss_has_a_weight_and_a_metric_of_its_name():
     assert all(np.isfinite(value) and value > 0 for value in losses.values())
 
 
+@pytest.mark.parametrize("softmax", ["sampled", "distinct"])
+def test_where_users_choose_again_the_ranking_head_learns_to_put_the_target_above_its_history_too(softmax):
+    kept_out, again = (
+        floats(make(repeats=repeats, retrieval={"softmax": softmax}).losses_of(batch()))["ranking_loss"]
+        for repeats in (False, True)
+    )
+    assert again > kept_out  # the softmax is over more items
+
+
 def test_a_step_learns_from_the_weighted_sum():
     model = make(retrieval={"weight": 0.5}, ranking={"weight": 0.25, "value_weight": 0.125})
     model.compile(optimizer=keras.optimizers.SGD(0.1))

@@ -47,6 +47,33 @@ learned_temperature = true
 
 
 @pytest.mark.slow
+def test_where_users_choose_again_an_exported_model_lists_their_history_too(tmp_path, encoder):
+    from trainer.export import export
+    from trainer.training import train
+
+    console = Console(quiet=True)
+    checkerboard().write(tmp_path / "leave_last_out" / "dataset")
+    encoder.backbone.save_to_preset(str(tmp_path / "encoder"))
+    encoder.tokenizer.save_to_preset(str(tmp_path / "encoder"))
+    settings = TINY.replace("[train]\n", "[train]\nrepeats = true\n").replace("k = 10", "k = 20")
+    (tmp_path / "tiny.toml").write_text(settings.format(work=tmp_path))
+    config = load_config(tmp_path / "tiny.toml")
+    assert not config.excludes_history
+    train(config, "leave_last_out", console)
+    version = export(config, "leave_last_out", console)  # compares every signature with the live model
+    served = tf.saved_model.load(str(version)).signatures["recommend"]
+    names = served.structured_input_signature[1]
+    asked = {"history_item_id": tf.constant([["i1", "i3"]]), "query": tf.constant([""])}
+    asked |= {"gender": tf.constant([""]), "age": tf.constant([np.nan], tf.float32)}
+    rules = {name: tf.constant(neutral(name, 1)) for name in names if name in RULES}
+    given = {name: value for name, value in asked.items() if name in names} | rules
+    everything = set(served(**given)["item_id"].numpy()[0])
+    assert {b"i1", b"i3"} <= everything
+    given["exclude_item_id"] = tf.constant([["i3"]])
+    assert everything - set(served(**given)["item_id"].numpy()[0]) == {b"i3"}
+
+
+@pytest.mark.slow
 def test_an_exported_model_finds_items_by_their_very_words(tmp_path, encoder):
     from trainer.export import export
     from trainer.training import train

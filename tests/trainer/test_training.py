@@ -332,6 +332,26 @@ def test_histories_may_take_part_in_the_candidates(bench, validation):
     assert (scores[0] != scores[1]).any()
 
 
+def test_a_target_that_is_chosen_again_stays_among_the_candidates(bench, validation):
+    sequences, queries = validation
+    items = sequences.items.copy()
+    items[queries.target] = items[queries.target - 1]  # everybody takes the last item again
+    again = replace(sequences, items=items)
+    asked = queries_of(again)
+    rows = [
+        ModelScorer(
+            bench.model, bench.preparation, again, asked, rerank=True, exclude_history=exclude
+        ).candidates(0, len(asked), (Blend(),))[0]
+        for exclude in (False, True)
+    ]
+    there = [(found == asked.target_items()[:, None]).any(axis=1) for found in rows]
+    assert there[0].any()
+    assert (there[1] >= there[0]).all()  # without the rest of the history it can only rise
+    for query, found in enumerate(rows[1]):
+        history = set(asked.histories(query, query + 1, 100)[0].tolist()) - {asked.target_items()[query]}
+        assert not history & set(found.tolist())
+
+
 def test_batches_of_any_size_are_scored_by_one_trace(bench, validation):
     sequences, queries = validation
     scorer = ModelScorer(bench.model, bench.preparation, sequences, queries, rerank=True)

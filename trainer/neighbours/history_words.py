@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from trainer.evaluation.metrics import ndcg
 from trainer.evaluation.queries import EvaluationQueries
-from trainer.evaluation.ranking import ranks_of_targets
+from trainer.evaluation.ranking import history_pairs, ranks_of_targets
 from trainer.model import TwoTowerModel
 from trainer.neighbours.scores import recency
 from trainer.neighbours.weights import Blend
@@ -46,7 +46,8 @@ def choose_history_words(
         stop = min(start + _QUERIES_PER_BLOCK, len(queries))
         learned, wanted = scorer(start, stop).copy(), queries.target_items()[start:stop]
         spread = float(learned.std())
-        learned[queries.seen(start, stop)] = -np.inf
+        if scorer.exclude_history:
+            learned[history_pairs(queries, start, stop)] = -np.inf
         histories = queries.histories(start, stop, model.config.model.history.max_length)
         totals[0.0, None] = totals.get((0.0, None), 0.0) + _gain(learned, wanted)
         for half_life in _HALF_LIVES:
