@@ -90,6 +90,7 @@ def test_train_evaluate_and_export_from_one_file(file: Path) -> None:
 def test_other_answers_than_the_live_model_are_not_published(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    run("train", file)
     head = IntentHead.load(RunDirectory(load_config(file).run_dir("leave_last_out")))
     assert head is not None
     wrong = IntentHead(-head.kernel, head.bias, head.classes, head.facts)
