@@ -130,7 +130,9 @@ def _blend(config: TrainConfig, bench: Workbench, run: RunDirectory, console: Co
         retrieval = ModelScorer(model, bench.preparation, sequences, queries, rerank=False)
         sketches = model.known_catalogue.inputs[LEXICAL].numpy()
         with console.status("Weighing the words of histories ..."):
-            model.blend = choose_history_words(model, retrieval, queries, sketches)
+            model.blend = choose_history_words(
+                model, retrieval, queries, sketches, exclude_history=retrieval.exclude_history
+            )
     table = None
     if config.ranking.neighbours and catalogue.trained > 1:
         with console.status(f"Finding neighbours of {catalogue.trained:,} items ..."):

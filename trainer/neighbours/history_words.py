@@ -13,11 +13,10 @@ import numpy.typing as npt
 
 from trainer.evaluation.metrics import ndcg
 from trainer.evaluation.queries import EvaluationQueries
-from trainer.evaluation.ranking import history_pairs, ranks_of_targets
+from trainer.evaluation.ranking import Scorer, history_pairs, ranks_of_targets
 from trainer.model import TwoTowerModel
 from trainer.neighbours.scores import recency
 from trainer.neighbours.weights import Blend
-from trainer.scoring import ModelScorer
 
 _SHARES = (0.05, 0.1, 0.2, 0.3, 0.5)  # of the spread of the learned scores
 _HALF_LIVES = (None, 4.0, 2.0, 1.0)
@@ -29,7 +28,12 @@ Floats = npt.NDArray[np.float32]
 
 
 def choose_history_words(
-    model: TwoTowerModel, scorer: ModelScorer, queries: EvaluationQueries, sketches: Floats
+    model: TwoTowerModel,
+    scorer: Scorer,
+    queries: EvaluationQueries,
+    sketches: Floats,
+    *,
+    exclude_history: bool = True,
 ) -> Blend:
     """The model's blend with the weight of the history's words that gives retrieval the best NDCG@10; 0 if none does.
 
@@ -38,6 +42,7 @@ def choose_history_words(
         scorer: Retrieval alone, on the queries.
         queries: Events that the model has not learned from.
         sketches: float32 [N, S] of the items of the catalogue.
+        exclude_history: Whether items of the history leave the ranking.
     """
     few = max(_QUERIES_PER_BLOCK, _SCORES // max(1, len(sketches)))
     totals: dict[tuple[float, float | None], float] = {}
@@ -46,7 +51,7 @@ def choose_history_words(
         stop = min(start + _QUERIES_PER_BLOCK, len(queries))
         learned, wanted = scorer(start, stop).copy(), queries.target_items()[start:stop]
         spread = float(learned.std())
-        if scorer.exclude_history:
+        if exclude_history:
             learned[history_pairs(queries, start, stop)] = -np.inf
         histories = queries.histories(start, stop, model.config.model.history.max_length)
         totals[0.0, None] = totals.get((0.0, None), 0.0) + _gain(learned, wanted)
