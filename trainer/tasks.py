@@ -14,9 +14,8 @@ from trainer.train_config import RetrievalConfig
 from trainer.value_scale import AS_OBSERVED, ValueScale
 
 # What tfrs.layers.loss adds to the scores of removed candidates is a hundredth of the least float.
-_HUBER = (
-    1.345  # deviations from which an error counts in proportion (Huber 1964; 95 % as efficient as squares)
-)
+# Deviations from which an error counts in proportion: 95 % as efficient as squares for normal errors (Huber 1964).
+_HUBER = 1.345
 _REMOVED = tf.float32.min / 200.0
 
 
