@@ -14,9 +14,9 @@ from trainer.train_config import RetrievalConfig
 from trainer.value_scale import AS_OBSERVED, ValueScale
 
 # What tfrs.layers.loss adds to the scores of removed candidates is a hundredth of the least float.
+_REMOVED = tf.float32.min / 200.0
 # Deviations from which an error counts in proportion: 95 % as efficient as squares for normal errors (Huber 1964).
 _HUBER = 1.345
-_REMOVED = tf.float32.min / 200.0
 
 
 class RetrievalTask:
