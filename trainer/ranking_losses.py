@@ -80,7 +80,7 @@ class RankingLosses:
         negatives, retrieved = hard_negatives(
             scores,
             target_rows,
-            pool.rows_of(seen)[:, :0] if self._repeats else pool.rows_of(seen),
+            tf.zeros([tf.shape(targets)[0], 0], tf.int32) if self._repeats else pool.rows_of(seen),
             candidates=settings.candidates,
             draw=settings.negatives,
             seeds=self._seeds,

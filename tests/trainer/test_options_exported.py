@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from rich.console import Console
@@ -12,6 +16,7 @@ from trainer.config import load_config
 from trainer.contract import RULES
 from trainer.keras_compat import tf
 from trainer.probes import neutral
+from trainer.text_encoder import TextEncoder
 
 OPTIONS = """
 [train.model.item]
@@ -46,27 +51,39 @@ learned_temperature = true
 """
 
 
-@pytest.mark.slow
-def test_where_users_choose_again_an_exported_model_lists_their_history_too(tmp_path, encoder):
+def exported(settings: str, work: Path, encoder: TextEncoder) -> Any:
+    """A model of these settings, trained, exported, which compares every signature with the live model, and loaded."""
     from trainer.export import export
     from trainer.training import train
 
     console = Console(quiet=True)
-    checkerboard().write(tmp_path / "leave_last_out" / "dataset")
-    encoder.backbone.save_to_preset(str(tmp_path / "encoder"))
-    encoder.tokenizer.save_to_preset(str(tmp_path / "encoder"))
-    settings = TINY.replace("[train]\n", "[train]\nrepeats = true\n").replace("k = 10", "k = 20")
-    (tmp_path / "tiny.toml").write_text(settings.format(work=tmp_path))
-    config = load_config(tmp_path / "tiny.toml")
-    assert not config.excludes_history
+    checkerboard().write(work / "leave_last_out" / "dataset")
+    encoder.backbone.save_to_preset(str(work / "encoder"))
+    encoder.tokenizer.save_to_preset(str(work / "encoder"))
+    (work / "tiny.toml").write_text(settings.format(work=work))
+    config = load_config(work / "tiny.toml")
     train(config, "leave_last_out", console)
-    version = export(config, "leave_last_out", console)  # compares every signature with the live model
-    served = tf.saved_model.load(str(version)).signatures["recommend"]
-    names = served.structured_input_signature[1]
-    asked = {"history_item_id": tf.constant([["i1", "i3"]]), "query": tf.constant([""])}
-    asked |= {"gender": tf.constant([""]), "age": tf.constant([np.nan], tf.float32)}
+    return tf.saved_model.load(str(export(config, "leave_last_out", console)))
+
+
+def request(signature: Any, history: Sequence[str] = ("",), query: str = "") -> dict[str, Any]:
+    """One row of a user of whom nothing else is known, without rules."""
+    names = signature.structured_input_signature[1]
+    asked = {
+        "history_item_id": tf.constant([list(history)]),
+        "query": tf.constant([query]),
+        "gender": tf.constant([""]),
+        "age": tf.constant([np.nan], tf.float32),
+    }
     rules = {name: tf.constant(neutral(name, 1)) for name in names if name in RULES}
-    given = {name: value for name, value in asked.items() if name in names} | rules
+    return {name: value for name, value in asked.items() if name in names} | rules
+
+
+@pytest.mark.slow
+def test_where_users_choose_again_an_exported_model_lists_their_history_too(tmp_path, encoder):
+    settings = TINY.replace("[train]\n", "[train]\nrepeats = true\n").replace("k = 10", "k = 20")
+    served = exported(settings, tmp_path, encoder).signatures["recommend"]
+    given = request(served, history=["i1", "i3"])
     everything = set(served(**given)["item_id"].numpy()[0])
     assert {b"i1", b"i3"} <= everything
     given["exclude_item_id"] = tf.constant([["i3"]])
@@ -75,49 +92,17 @@ def test_where_users_choose_again_an_exported_model_lists_their_history_too(tmp_
 
 @pytest.mark.slow
 def test_an_exported_model_finds_items_by_their_very_words(tmp_path, encoder):
-    from trainer.export import export
-    from trainer.training import train
-
-    console = Console(quiet=True)
-    checkerboard().write(tmp_path / "leave_last_out" / "dataset")
-    encoder.backbone.save_to_preset(str(tmp_path / "encoder"))
-    encoder.tokenizer.save_to_preset(str(tmp_path / "encoder"))
     settings = TINY.replace("embedding_dim = 16", "embedding_dim = 16\nlexical_width = 64")
-    (tmp_path / "tiny.toml").write_text(settings.format(work=tmp_path) + LEXICAL)
-    config = load_config(tmp_path / "tiny.toml")
-    train(config, "leave_last_out", console)
-    version = export(config, "leave_last_out", console)  # compares every signature with the live model
-    served = tf.saved_model.load(str(version)).signatures
-    names = served["retrieve"].structured_input_signature[1]
-    asked = {
-        "history_item_id": tf.constant([[""]]),
-        "query": tf.constant(["i7"]),
-        "gender": tf.constant([""]),
-    }
-    asked |= {"age": tf.constant([np.nan], tf.float32)}
-    rules = {name: tf.constant(neutral(name, 1)) for name in names if name in RULES}
-    answer = served["retrieve"](**{name: value for name, value in asked.items() if name in names}, **rules)
+    served = exported(settings + LEXICAL, tmp_path, encoder).signatures
+    answer = served["retrieve"](**request(served["retrieve"], query="i7"))
     assert answer["item_id"].numpy()[0, 0] == b"i7"  # a word that the little encoder does not know
-    vector = served["embed_query"](
-        **{name: asked[name] for name in served["embed_query"].structured_input_signature[1]}
-    )
+    vector = served["embed_query"](**request(served["embed_query"], query="i7"))
     assert vector["embedding"].shape == (1, 16 + 64)
 
 
 @pytest.mark.slow
 def test_an_exported_model_reads_words_and_keeps_its_temperature(tmp_path, encoder):
-    from trainer.export import export
-    from trainer.training import train
-
-    console = Console(quiet=True)
-    checkerboard().write(tmp_path / "leave_last_out" / "dataset")
-    encoder.backbone.save_to_preset(str(tmp_path / "encoder"))
-    encoder.tokenizer.save_to_preset(str(tmp_path / "encoder"))
-    (tmp_path / "tiny.toml").write_text(TINY.format(work=tmp_path) + OPTIONS)
-    config = load_config(tmp_path / "tiny.toml")
-    train(config, "leave_last_out", console)
-    version = export(config, "leave_last_out", console)  # compares every signature with the live model
-    served = tf.saved_model.load(str(version))
+    served = exported(TINY + OPTIONS, tmp_path, encoder)
     inputs = served.signatures["embed_item"].structured_input_signature[1]
     given = {
         name: tf.constant(np.full([2] + [1] * (spec.shape.rank - 1), ""), tf.string)
