@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 CONSTRAINTS ?= constraints/tensorflow-2.20.txt
 BIN := $(VENV)/bin
+# A file of tests belongs to one process; each takes up to 3 GiB.
+WORKERS ?= -n auto --maxprocesses 4 --dist loadfile
 STAMP := $(VENV)/.installed-$(notdir $(CONSTRAINTS))
 
 .PHONY: quickstart test test-all lint docs bench smoke constraints clean
@@ -12,10 +14,10 @@ quickstart: $(STAMP)
 	$(BIN)/python examples/quickstart.py $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 test-all: $(STAMP)
-	$(BIN)/python -m pytest -m "" $(ARGS)
+	$(BIN)/python -m pytest -m "" $(WORKERS) $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -21,8 +21,7 @@ from trainer.evaluation.report import Measured
 from trainer.item_tower import TEXT
 from trainer.preparation import item_texts
 from trainer.scoring import ModelScorer, encode_catalogue
-from trainer.sequences import Sequences, load_sequences
-from trainer.training import queries_of
+from trainer.sequences import Sequences, load_sequences, queries_of
 from trainer.workbench import Workbench
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from trainer.catalogue import Catalogue
 from trainer.dataset import DatasetDirectory
 from trainer.errors import DatasetError
+from trainer.evaluation.queries import EvaluationQueries
 from trainer.records import read_columns
 
 
@@ -110,3 +111,8 @@ def _strings(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _user_column(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return _strings(column) if column.dtype == object else column.astype(np.float32)
+
+
+def queries_of(sequences: Sequences) -> EvaluationQueries:
+    """Every event that is a target, with the events before it."""
+    return EvaluationQueries.from_sequences(sequences.items, sequences.row_splits, sequences.target_start)

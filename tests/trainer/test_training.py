@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from tests.trainer.dataset_writer import _write
-from trainer import callbacks, training
+from trainer import callbacks, fitting, training
 from trainer.callbacks import MONITORED, Checkpoints, ProgressBar, StopWhenDiverged
 from trainer.dataset import DatasetDirectory
 from trainer.errors import DatasetError, RunError, TrainingDivergedError
@@ -27,8 +27,9 @@ from trainer.keras_compat import keras, tf
 from trainer.neighbours.weights import Blend
 from trainer.run import RunDirectory
 from trainer.scoring import ModelScorer, encode_catalogue, recent_positions
-from trainer.sequences import load_sequences
-from trainer.training import load_best, queries_of, train
+from trainer.sequences import load_sequences, queries_of
+from trainer.training import load_best, train
+from trainer.validation import epoch_figures
 from trainer.workbench import Workbench
 
 SPLIT = "leave_last_out"
@@ -83,13 +84,13 @@ def resumed(trained, tmp_path_factory):
                 kernel.assign(kernel * math.nan)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "ProgressBar", Interrupted)
+        patch.setattr(fitting, "ProgressBar", Interrupted)
         with pytest.raises(KeyboardInterrupt):
             train(config, SPLIT, QUIET)
         seen.after_interruption = json.loads((run.last / "state.json").read_text())
         with pytest.raises(RunError, match="was interrupted"):
             run.finished()
-        patch.setattr(training, "ProgressBar", Poisoned)
+        patch.setattr(fitting, "ProgressBar", Poisoned)
         with pytest.raises(TrainingDivergedError) as error:
             train(config, SPLIT, QUIET)
         seen.divergence = str(error.value)
@@ -227,7 +228,7 @@ def test_without_held_out_events_training_says_so(copy, bench):
     _write(folder / "part-00000-of-00001.tfrecord.gz", [])
     changed = replace(bench, dataset=DatasetDirectory.open(copy.dataset_dir(SPLIT)))
     with pytest.raises(DatasetError, match="validation split has no event"):
-        training._validation(changed, copy.train, QUIET)
+        epoch_figures(changed, copy.train, QUIET)
 
 
 def epochs_of(checkpoints: Checkpoints, figures: list[float]) -> list[bool]:

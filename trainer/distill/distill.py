@@ -23,7 +23,7 @@ from trainer.distill.report import latency_figures, ndcg_figures, print_distilla
 from trainer.distill.student import make_student, spaced_layers
 from trainer.distill.texts import distillation_texts, hold_out
 from trainer.errors import ConfigError
-from trainer.fitting import fit_resumably
+from trainer.fitting import Schedule, fit_resumably
 from trainer.keras_compat import keras
 from trainer.packed_texts import PackedTexts
 from trainer.run import RunDirectory, write_json
@@ -162,10 +162,7 @@ def _train(
         batches,
         measure,
         console,
-        epochs=config.epochs,
-        steps=steps,
-        patience=config.patience,
-        monitored=_MONITORED,
+        Schedule(config.epochs, steps, config.patience, _MONITORED),
     )
     load_checkpoint(run.best, variables)
     return state

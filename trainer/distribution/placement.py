@@ -10,6 +10,7 @@ from typing import Any
 
 from trainer.config import TrainConfig
 from trainer.errors import ConfigError
+from trainer.fitting import keras_loop
 from trainer.input import Part
 from trainer.keras_compat import keras, tf
 
@@ -63,7 +64,9 @@ class Placement:
         padded = self.config.fixed_shapes or self.replicas > 1
         return Part(padded, self.worker, self.workers, self.replicas // self.workers)
 
-    def fit(self, model: Any, batches: Any, *, first_epoch: int, steps: int, callbacks: list[Any]) -> None:
+    def fit(
+        self, model: Any, batches: Any, *, first_epoch: int, epochs: int, steps: int, callbacks: list[Any]
+    ) -> None:
         """Trains a compiled model that was made in the strategy's scope.
 
         Keras' own loop serves one device. Under a strategy it does not know several machines
@@ -73,23 +76,18 @@ class Placement:
             model: Has `train_step`.
             batches: A tf.data.Dataset of this process' part.
             first_epoch: Number of the first epoch.
+            epochs: Number of the last one, plus one.
             steps: Of an epoch.
             callbacks: Of Keras.
         """
         if self.config.distribution == "one_device":
-            model.fit(
-                batches,
-                initial_epoch=first_epoch,
-                epochs=self.config.epochs,
-                steps_per_epoch=steps,
-                shuffle=False,
-                verbose=0,
-                callbacks=callbacks,
+            keras_loop(
+                model, batches, first_epoch=first_epoch, epochs=epochs, steps=steps, callbacks=callbacks
             )
             return
         elements = iter(self.strategy.distribute_datasets_from_function(lambda _: batches))
-        calls = keras.callbacks.CallbackList(callbacks, model=model, epochs=self.config.epochs, steps=steps)
-        _loop(self._step(model), elements, model, calls, range(first_epoch, self.config.epochs), steps)
+        calls = keras.callbacks.CallbackList(callbacks, model=model, epochs=epochs, steps=steps)
+        _loop(self._step(model), elements, model, calls, range(first_epoch, epochs), steps)
 
     def _step(self, model: Any) -> Any:
         """One step of all replicas; each has the same figures afterwards, so those of the first are taken."""

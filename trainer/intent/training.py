@@ -14,7 +14,7 @@ from rich.console import Console
 from trainer.checkpoint import load_checkpoint
 from trainer.config import digest_of
 from trainer.errors import DatasetError
-from trainer.fitting import fit_resumably
+from trainer.fitting import Schedule, fit_resumably
 from trainer.intent.answers import answer_report, print_answers
 from trainer.intent.card import write_intent_card
 from trainer.intent.classifier import IntentClassifier, make_optimizer
@@ -169,10 +169,7 @@ def _fit(project: IntentProject, texts: LabelledTexts, run: RunDirectory, consol
         lambda first: training_batches(pieces, config, first),
         lambda: _figures(classifier, held, classes) or {_DONE: float(optimizer.iterations) / steps},
         console,
-        epochs=config.epochs,
-        steps=steps,
-        patience=config.patience,
-        monitored=_MONITORED if len(held) else _DONE,
+        Schedule(config.epochs, steps, config.patience, _MONITORED if len(held) else _DONE),
     )
 
 

@@ -18,8 +18,7 @@ from trainer.errors import ReleaseError
 from trainer.evaluation.queries import EvaluationQueries
 from trainer.keras_compat import tf
 from trainer.lint.saved_model import read_saved_model
-from trainer.sequences import Sequences, load_sequences
-from trainer.training import queries_of
+from trainer.sequences import Sequences, load_sequences, queries_of
 
 Inputs = dict[str, tuple[Any, tuple[int, ...]]]
 """By input name: TensorFlow's dtype, and the shape behind the batch (-1 = any length)."""

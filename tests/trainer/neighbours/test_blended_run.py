@@ -26,9 +26,9 @@ from trainer.neighbours.weights import Blend
 from trainer.probes import Arrays, Probes
 from trainer.run import RunDirectory
 from trainer.scoring import ModelScorer
-from trainer.sequences import load_sequences
+from trainer.sequences import load_sequences, queries_of
 from trainer.signatures import signature_inputs
-from trainer.training import load_best, queries_of
+from trainer.training import load_best
 from trainer.workbench import Workbench
 
 SPLIT = "leave_last_out"

@@ -19,11 +19,11 @@ from trainer.export import export
 from trainer.keras_compat import tf
 from trainer.run import RunDirectory
 from trainer.scoring import ModelScorer
-from trainer.sequences import load_sequences
+from trainer.sequences import load_sequences, queries_of
 from trainer.text_modes.rows import TextRows
 from trainer.text_modes.tower import TextTower
 from trainer.train_config import LoraConfig, TextConfig, TrainConfig
-from trainer.training import load_best, queries_of, train
+from trainer.training import load_best, train
 from trainer.workbench import Workbench
 
 SPLIT = "leave_last_out"

@@ -158,7 +158,8 @@ class _Training:
 
         copy = _query_tower(*self._size)
         copy.set_weights(self._query_tower.get_weights())
-        call = tf.function(lambda context: copy(context, training=False), reduce_retracing=True)
+        contexts = tf.TensorSpec([None, CONTEXT], tf.int32)
+        call = tf.function(lambda context: copy(context, training=False)).get_concrete_function(contexts)
         return call, self._candidates.embeddings.numpy()
 
 
