@@ -44,7 +44,7 @@ ROWS = [("u1", "a"), ("u2", "b"), ("u3", "c")]
     ("name", "packed"),
     [
         ("plain.csv", CSV.encode()),
-        ("e.csv.gz", gzip.compress(CSV.encode())),
+        ("e.csv.gz", gzip.compress(CSV.encode(), mtime=0)),
         ("e.csv.bz2", bz2.compress(CSV.encode())),
         ("e.csv.xz", lzma.compress(CSV.encode())),
         ("e.csv.zst", zstandard.compress(CSV.encode())),
