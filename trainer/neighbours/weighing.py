@@ -9,6 +9,7 @@ from trainer.lexical import LEXICAL
 from trainer.neighbours.blend import choose_blend, describe, use_neighbours, write_blend
 from trainer.neighbours.history_words import choose_history_words
 from trainer.neighbours.table import NeighbourTable
+from trainer.neighbours.weights import Blend
 from trainer.run import RunDirectory
 from trainer.scoring import ModelScorer
 from trainer.validation import validation_queries
@@ -32,6 +33,10 @@ def weigh_opinions(config: TrainConfig, bench: Workbench, run: RunDirectory, con
         DatasetError: no validation event has an item of the catalogue.
     """
     model, catalogue = bench.model, bench.preparation.catalogue
+    model.blend, model.neighbours = (
+        Blend(),
+        None,
+    )  # a run that was killed while it was described has its own already
     sequences, queries = validation_queries(bench, config, _QUERIES)
     if model.sketch is not None:
         retrieval = ModelScorer(model, bench.preparation, sequences, queries, rerank=False)

@@ -22,6 +22,7 @@ from trainer.keras_compat import tf
 from trainer.live import LiveModel
 from trainer.neighbours.blend import write_blend
 from trainer.neighbours.table import NeighbourTable
+from trainer.neighbours.weighing import weigh_opinions
 from trainer.neighbours.weights import Blend
 from trainer.probes import Arrays, Probes
 from trainer.run import RunDirectory
@@ -90,6 +91,18 @@ def test_the_exported_model_orders_by_the_blend(blended):
 def live_scores(bench: Workbench, request: Arrays) -> np.ndarray:
     live = LiveModel(bench, 10, bench.model.config.model.history.max_length)
     return live.answer("rank", request)[SCORE]
+
+
+def test_opinions_weighed_again_are_what_they_were(blended, trained, tmp_path):
+    """A run that was killed before it was finished may have neighbours and a blend already."""
+    shutil.copytree(blended.work_dir, tmp_path / "copy")
+    config = blended.model_copy(update={"work_dir": tmp_path / "copy"})
+    run = RunDirectory(config.run_dir(SPLIT))
+    write_blend(run, Blend(0.5, 7.0, 2.0, history_words=0.3, words_half_life=4.0), {})
+    weigh_opinions(config.train, loaded(config), run, QUIET)
+    expected = RunDirectory(trained.run_dir(SPLIT))
+    assert json.loads(run.blend_file.read_text()) == json.loads(expected.blend_file.read_text())
+    assert run.neighbours_file.exists() == expected.neighbours_file.exists()
 
 
 def test_a_broken_blend_is_refused(blended, tmp_path):
