@@ -17,7 +17,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 test-all: $(STAMP)
-	$(BIN)/python -m pytest -m "" $(WORKERS) $(ARGS)
+	$(BIN)/python -m pytest -m "" $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
