@@ -33,10 +33,8 @@ def weigh_opinions(config: TrainConfig, bench: Workbench, run: RunDirectory, con
         DatasetError: no validation event has an item of the catalogue.
     """
     model, catalogue = bench.model, bench.preparation.catalogue
-    model.blend, model.neighbours = (
-        Blend(),
-        None,
-    )  # a run that was killed while it was described has its own already
+    # A run that was killed after this was written has loaded it.
+    model.blend, model.neighbours = Blend(), None
     sequences, queries = validation_queries(bench, config, _QUERIES)
     if model.sketch is not None:
         retrieval = ModelScorer(model, bench.preparation, sequences, queries, rerank=False)
