@@ -56,7 +56,7 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         patience: Epochs without a better figure after which training stops.
         state: State of the loop from the last checkpoint, or an empty one.
         monitored: Name of the figure that decides which epoch is best; higher is better.
-        counted_from: Epochs at the beginning in which patience does not run out.
+        patience_from: Epochs at the beginning in which patience does not run out.
     """
 
     def __init__(
@@ -66,10 +66,10 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         patience: int,
         state: dict[str, Any],
         monitored: str = MONITORED,
-        counted_from: int = 0,
+        patience_from: int = 0,
     ) -> None:
         super().__init__()
-        self._counted_from = counted_from
+        self._patience_from = patience_from
         self._monitored = monitored
         self._run = run
         self._variables = variables
@@ -94,7 +94,7 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
     def exhausted(self) -> bool:
         """Whether the best epoch is `patience` epochs ago."""
         return bool(
-            self.state["epoch"] - max(self.state["best_epoch"], self._counted_from - 1) >= self._patience
+            self.state["epoch"] - max(self.state["best_epoch"], self._patience_from - 1) >= self._patience
         )
 
 

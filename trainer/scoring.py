@@ -92,10 +92,9 @@ class ModelScorer:
 
     def _inputs(self, start: int, stop: int) -> tuple[dict[str, Any], dict[str, Any], Any, Any]:
         """Histories, user features, text vectors, and what must not be retrieved, of some queries."""
-        rows, columns = history_pairs(self._queries, start, stop)
-        if not self.exclude_history:
-            rows, columns = rows[:0], columns[:0]
-        seen = tf.constant(np.stack([rows, columns], axis=1), tf.int32)
+        seen = tf.zeros([0, 2], tf.int32)
+        if self.exclude_history:
+            seen = tf.constant(np.stack(history_pairs(self._queries, start, stop), axis=1), tf.int32)
         users = {
             name: tf.gather(value, self._queries.sequence[start:stop]) for name, value in self._users.items()
         }

@@ -19,7 +19,7 @@ _OPTIMIZER_STATE = re.compile(
 )
 #: Folders that belong to a person or a job, up to the first character that no path of a build has.
 _MACHINE_PATH = re.compile(
-    rb"(?:/home/|/Users/|/root/|/tmp/|/var/tmp/|/var/folders/|/private/var/|/mnt/|/content/|/workspace/"
+    rb"(?:/(?:home|Users|root|tmp|var/tmp|var/folders|private/var|mnt|content|workspace)/"
     rb"|[A-Za-z]:\\Users\\)[\w.+@%~/\\-]{3,200}"
 )
 _SHOWN = 3
