@@ -82,10 +82,15 @@ def encoder() -> TextEncoder:
 def work(tmp_path_factory: pytest.TempPathFactory, encoder: TextEncoder) -> Path:
     """A work directory with a dataset and an encoder, before training."""
     folder = tmp_path_factory.mktemp("work")
+    write_work(folder, encoder)
+    return folder
+
+
+def write_work(folder: Path, encoder: TextEncoder) -> None:
+    """What a training needs besides its configuration, in an empty folder."""
     checkerboard().write(folder / "leave_last_out" / "dataset")
     encoder.backbone.save_to_preset(str(folder / "encoder"))
     encoder.tokenizer.save_to_preset(str(folder / "encoder"))
-    return folder
 
 
 @pytest.fixture(scope="session")

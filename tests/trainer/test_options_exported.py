@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from tests.trainer.conftest import TINY
-from tests.trainer.dataset_writer import checkerboard
+from tests.trainer.conftest import TINY, write_work
 from trainer.config import load_config
 from trainer.contract import RULES
 from trainer.keras_compat import tf
@@ -57,9 +56,7 @@ def exported(settings: str, work: Path, encoder: TextEncoder) -> Any:
     from trainer.training import train
 
     console = Console(quiet=True)
-    checkerboard().write(work / "leave_last_out" / "dataset")
-    encoder.backbone.save_to_preset(str(work / "encoder"))
-    encoder.tokenizer.save_to_preset(str(work / "encoder"))
+    write_work(work, encoder)
     (work / "tiny.toml").write_text(settings.format(work=work))
     config = load_config(work / "tiny.toml")
     train(config, "leave_last_out", console)

@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.trainer.conftest import TINY
-from tests.trainer.dataset_writer import checkerboard
+from tests.trainer.conftest import TINY, write_work
 from trainer.run import RunDirectory
 
 ROOT = Path(__file__).parents[2]
@@ -39,9 +38,7 @@ learned_temperature = true
 def work(tmp_path, encoder):
     def make(name: str) -> tuple[Path, RunDirectory]:
         folder = tmp_path / name
-        checkerboard().write(folder / "leave_last_out" / "dataset")
-        encoder.backbone.save_to_preset(str(folder / "encoder"))
-        encoder.tokenizer.save_to_preset(str(folder / "encoder"))
+        write_work(folder, encoder)
         (folder / "tiny.toml").write_text(TINY.format(work=folder) + MORE)
         return folder / "tiny.toml", RunDirectory(folder / "leave_last_out" / "model")
 
