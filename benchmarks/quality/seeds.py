@@ -73,7 +73,7 @@ def rows_of(name: str, evaluated: Sequence[Evaluated], k: int) -> Row:
     """A row of all evaluations that have it."""
     having = [each for each in evaluated if name in each.ranks.ranks]
     reported = [next(row for row in each.report["models"] if row["name"] == name) for each in having]
-    other = [row["other_protocol"] for row in reported if "other_protocol" in row]
+    other = [row["other_protocol"] for row in reported if f"ndcg@{k}" in row.get("other_protocol", {})]
     return Row(
         name,
         {
@@ -143,6 +143,8 @@ def main(runs: tuple[Path, ...], baselines: tuple[Path, ...], k: int) -> None:
     others = [Evaluated.read(folder) for folder in baselines]
     same_queries([*seeds, *others])
     models = [rows_of(name, seeds, k) for name in seeds[0].names("model")]
+    if not models:
+        raise click.ClickException(f"{runs[0]} has baselines alone; give the evaluation of a trained model.")
     rows = [*models, *baseline_rows([*seeds, *others], k)]
     first, groups = models[0], seeds[0].ranks.groups
     other = " other protocol: Recall, NDCG |" if first.other_protocol else ""
