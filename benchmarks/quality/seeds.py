@@ -18,7 +18,7 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from trainer.evaluation.against import RANKS_FILE, REPORT_FILE
+from trainer.evaluation.against import RANKS_FILE, REPORT_FILE, check_comparable
 from trainer.evaluation.intervals import Comparison, paired_comparison
 from trainer.evaluation.metrics import ACCURACY
 from trainer.evaluation.rank_file import KeptRanks
@@ -94,15 +94,11 @@ def baseline_rows(evaluated: Sequence[Evaluated], k: int) -> list[Row]:
 def same_queries(evaluated: Sequence[Evaluated]) -> None:
     """Raises `click.ClickException` unless all ranked the same targets in the same way."""
     first = evaluated[0]
-    for each in evaluated[1:]:
-        if each.ranks.digest != first.ranks.digest:
-            raise click.ClickException(
-                f"{each.folder} was measured on other test events than {first.folder}."
-            )
-        if each.report["settings"]["exclude_history"] != first.report["settings"]["exclude_history"]:
-            raise click.ClickException(
-                f"{each.folder} and {first.folder} differ in evaluate.exclude_history."
-            )
+    try:
+        for each in evaluated[1:]:
+            check_comparable((first.report, first.ranks), (each.report, each.ranks), each.folder)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
 
 
 def spread(values: Sequence[float]) -> str:

@@ -28,6 +28,33 @@ def find_report(path: Path, split: str) -> Path:
     )
 
 
+def check_comparable(
+    first: tuple[Report, KeptRanks], second: tuple[Report, KeptRanks], second_file: Path
+) -> None:
+    """Makes sure that two evaluations ranked the same targets in the same way.
+
+    Args:
+        first: A report and its ranks.
+        second: Another.
+        second_file: Where that comes from, for the message.
+
+    Raises:
+        ValueError: they asked other queries or ranked otherwise.
+    """
+    (report, ranks), (other, other_ranks) = first, second
+    if other_ranks.digest != ranks.digest:
+        raise ValueError(
+            f"{second_file} was measured on other test events ({other['queries']['count']:,} queries, these are "
+            f"{report['queries']['count']:,}): a paired test needs the same ones. Evaluate both models on one dataset."
+        )
+    mine, theirs = (each["settings"]["exclude_history"] for each in (report, other))
+    if mine != theirs:
+        raise ValueError(
+            f"{second_file} has evaluate.exclude_history = {str(theirs).lower()}, this evaluation has "
+            f"{str(mine).lower()}. Evaluate both alike."
+        )
+
+
 def compare_with(report: Report, ranks: KeptRanks, other_file: Path) -> dict[str, Any]:
     """Compares each trained model of a report with the one of the same name in another.
 
@@ -44,17 +71,7 @@ def compare_with(report: Report, ranks: KeptRanks, other_file: Path) -> dict[str
         ValueError: the other evaluation cannot be read, or asked other queries or ranked otherwise.
     """
     other, other_ranks = read_report(other_file), KeptRanks.read(other_file.with_name(RANKS_FILE))
-    if other_ranks.digest != ranks.digest:
-        raise ValueError(
-            f"{other_file} was measured on other test events ({other['queries']['count']:,} queries, these are "
-            f"{report['queries']['count']:,}): a paired test needs the same ones. Evaluate both models on one dataset."
-        )
-    mine, theirs = (each["settings"]["exclude_history"] for each in (report, other))
-    if mine != theirs:
-        raise ValueError(
-            f"{other_file} has evaluate.exclude_history = {str(theirs).lower()}, this evaluation has "
-            f"{str(mine).lower()}. Evaluate both alike."
-        )
+    check_comparable((report, ranks), (other, other_ranks), other_file)
     label = f"{other['run'].get('name', other_file.parent.name)} ({other_file})"
     names = [model["name"] for model in report["models"] if model["kind"] == "model"]
     shared = [name for name in names if name in other_ranks.ranks]
